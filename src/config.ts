@@ -1,0 +1,167 @@
+/**
+ * The only reader of the environment. One zod object per concern; every problem is reported at once and the
+ * process exits with 78. The parsed value is frozen; services get the numbers they need, never the whole.
+ */
+import { z } from 'zod';
+import { Secret } from './platform/secret.js';
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const count = (max: number) => z.coerce.number().int().min(1).max(max);
+const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
+const url = (protocols: readonly string[]) =>
+  z.string().refine(
+    (value) => {
+      try {
+        return protocols.includes(new URL(value).protocol);
+      } catch {
+        return false;
+      }
+    },
+    { message: `must be a URL starting with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}` },
+  );
+
+/** One entry per variable: the README's table is made from these descriptions. */
+const settings = z.object({
+  PORT: port.default(1984).describe('Port of the gateway: GraphQL, REST intake, health and metrics.'),
+  HOST: z.string().default('127.0.0.1').describe('Address the gateway listens on.'),
+  WORKER_PORT: port.default(1985).describe('Port of health and metrics of a worker process.'),
+  PUBLIC_URL: url(['http:', 'https:'])
+    .optional()
+    .describe('Address clients reach the gateway under; used in links. Default: from the request.'),
+  DATABASE_URL: url(['postgres:', 'postgresql:'])
+    .optional()
+    .describe('Postgres 15 or newer. Default: an embedded Postgres in TRACEWELL_DATA_DIR.'),
+  REDIS_URL: url(['redis:', 'rediss:'])
+    .optional()
+    .describe('Redis 6.2 or newer for jobs and doorbells. Default: both run on Postgres.'),
+  TRACEWELL_DATA_DIR: z
+    .string()
+    .default('.tracewell')
+    .describe('Where the embedded Postgres and this installation keep their files.'),
+  TRACEWELL_INIT_API_KEY: z
+    .string()
+    .min(32)
+    .max(256)
+    .optional()
+    .describe('Value of the first service key, for automation: any string of 32 characters or more.'),
+  TRACEWELL_KEY_PEPPER: z
+    .string()
+    .min(32)
+    .optional()
+    .describe(
+      'Secret the stored key hashes are made with. Default: generated once and kept in the database directory.',
+    ),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('Lowest level that is logged.'),
+  INGEST_LANES: count(8).default(2).describe('Connections per gateway that write runs.'),
+  READ_CONNECTIONS: count(50).default(6).describe('Connections per gateway that serve queries.'),
+  INGEST_REQUESTS_PER_MINUTE: count(1_000_000)
+    .default(5_000)
+    .describe('Intake requests per key and minute; above it 429 with Retry-After.'),
+  API_REQUESTS_PER_MINUTE: count(1_000_000)
+    .default(2_000)
+    .describe('Other requests per key and minute; above it 429 with Retry-After.'),
+  GRAPHQL_COST_PER_MINUTE: count(100_000_000)
+    .default(50_000)
+    .describe('GraphQL cost points per key and minute; above it 429 with Retry-After.'),
+  MAX_IN_FLIGHT_BYTES: count(16 * 1024 ** 3)
+    .default(256 * 1024 * 1024)
+    .describe('Bytes of intake a gateway holds at once; above it 503 with Retry-After.'),
+  FEED_RETENTION_HOURS: count(24 * 90)
+    .default(24)
+    .describe('How long a live subscriber may be away and still resume without a gap.'),
+  ALLOW_VOLATILE_REDIS: flag
+    .default(false)
+    .describe('Start although Redis may evict or does not persist (jobs are then re-created from Postgres).'),
+});
+
+type Settings = z.infer<typeof settings>;
+
+export interface Config {
+  readonly gateway: { readonly host: string; readonly port: number; readonly publicUrl: string | undefined };
+  readonly workers: { readonly port: number };
+  /** `url` is undefined where the embedded Postgres is to be used. */
+  readonly database: { readonly url: Secret | undefined; readonly readConnections: number };
+  readonly redis:
+    { readonly kind: 'none' } | { readonly kind: 'redis'; readonly url: Secret; readonly allowVolatile: boolean };
+  readonly dataDir: string;
+  readonly initApiKey: Secret | undefined;
+  readonly keyPepper: Secret | undefined;
+  readonly logLevel: Settings['LOG_LEVEL'];
+  readonly ingest: { readonly lanes: number; readonly maxInFlightBytes: number };
+  readonly limits: {
+    readonly ingestRequestsPerMinute: number;
+    readonly apiRequestsPerMinute: number;
+    readonly graphqlCostPerMinute: number;
+  };
+  readonly feed: { readonly retentionHours: number };
+}
+
+/** Every problem of the environment at once, one line each. */
+export class ConfigError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration has ${problems.length} problem(s):\n  ${problems.join('\n  ')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+const secret = (value: string | undefined): Secret | undefined =>
+  value === undefined ? undefined : new Secret(value);
+
+/**
+ * Parses an environment. An empty string means unset.
+ * @throws ConfigError listing every problem.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const parsed = settings.safeParse(present);
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  }
+  const s = parsed.data;
+  return Object.freeze({
+    gateway: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, '') },
+    workers: { port: s.WORKER_PORT },
+    database: { url: secret(s.DATABASE_URL), readConnections: s.READ_CONNECTIONS },
+    redis:
+      s.REDIS_URL === undefined
+        ? { kind: 'none' as const }
+        : { kind: 'redis' as const, url: new Secret(s.REDIS_URL), allowVolatile: s.ALLOW_VOLATILE_REDIS },
+    dataDir: s.TRACEWELL_DATA_DIR,
+    initApiKey: secret(s.TRACEWELL_INIT_API_KEY),
+    keyPepper: secret(s.TRACEWELL_KEY_PEPPER),
+    logLevel: s.LOG_LEVEL,
+    ingest: { lanes: s.INGEST_LANES, maxInFlightBytes: s.MAX_IN_FLIGHT_BYTES },
+    limits: {
+      ingestRequestsPerMinute: s.INGEST_REQUESTS_PER_MINUTE,
+      apiRequestsPerMinute: s.API_REQUESTS_PER_MINUTE,
+      graphqlCostPerMinute: s.GRAPHQL_COST_PER_MINUTE,
+    },
+    feed: { retentionHours: s.FEED_RETENTION_HOURS },
+  });
+}
+
+/** Loads the configuration of this process; prints every problem and exits with 78 where there is one. */
+export function loadConfigOrExit(): Config {
+  try {
+    return loadConfig(process.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(78);
+  }
+}
+
+/** Name, default and meaning of each variable, in order: the source of the README's table. */
+export function describeSettings(): { name: string; fallback: string; description: string }[] {
+  return Object.entries(settings.shape).map(([name, schema]) => {
+    const parsed = schema.safeParse(undefined);
+    return {
+      name,
+      fallback: parsed.success && parsed.data !== undefined ? String(parsed.data) : '',
+      description: schema.description ?? '',
+    };
+  });
+}

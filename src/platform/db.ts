@@ -1,0 +1,103 @@
+/**
+ * Postgres connections. Each class of work has its own pool, so that one cannot starve another; every pool has
+ * a statement timeout on the server and a slightly longer query timeout here, because a half-open connection
+ * would otherwise be waited for without end.
+ */
+import pg from 'pg';
+import type { Logger } from './log.js';
+
+export type Row = Record<string, unknown>;
+
+/** What a store needs of a connection, a pool or a transaction. */
+export interface Queryable {
+  query<R extends pg.QueryResultRow = Row>(text: string | pg.QueryConfig, values?: unknown[]): Promise<pg.QueryResult<R>>;
+}
+
+export interface PoolOptions {
+  readonly url: string;
+  /** Shown in pg_stat_activity; fault tests pick their victims by it. */
+  readonly name: string;
+  readonly max: number;
+  readonly statementTimeoutMs: number;
+  readonly log: Logger;
+}
+
+// Timestamps stay text ("2026-11-21 10:00:00.123456+00"): a Date would drop the microseconds. Counts that fit
+// a double become numbers; numeric stays text. json stays text so that payloads are never parsed on the way.
+const INT8 = 20;
+const JSON_OID = 114;
+const DATE = 1082;
+const TIMESTAMPTZ = 1184;
+
+const types = new pg.TypeOverrides();
+types.setTypeParser(INT8, Number);
+types.setTypeParser(JSON_OID, (text: string) => text);
+types.setTypeParser(DATE, (text: string) => text);
+types.setTypeParser(TIMESTAMPTZ, (text: string) => text);
+
+/** The session settings every connection starts with. Times are printed in UTC, whatever the server's zone. */
+export function connectionConfig(options: Omit<PoolOptions, 'max' | 'log'>): pg.ClientConfig {
+  return {
+    connectionString: options.url,
+    application_name: `tracewell-${options.name}`,
+    types,
+    keepAlive: true,
+    connectionTimeoutMillis: 2_000,
+    statement_timeout: options.statementTimeoutMs,
+    query_timeout: options.statementTimeoutMs + 5_000,
+    lock_timeout: Math.min(options.statementTimeoutMs, 10_000),
+    idle_in_transaction_session_timeout: 10_000,
+    options: '-c TimeZone=UTC -c DateStyle=ISO',
+  };
+}
+
+export function createPool(options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({ ...connectionConfig(options), max: options.max, idleTimeoutMillis: 30_000 });
+  // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
+  pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));
+  return pool;
+}
+
+/** Server conditions after which the whole transaction may be run again: serialization, deadlock, shutdown, lost connection. */
+const RETRYABLE = new Set(['40001', '40P01', '57P01', '57P02', '57P03', '08000', '08003', '08006', '08001', '53300']);
+
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** Whether the database could not be reached or asked us to come back, so that the same work may succeed later. */
+export function isTransient(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state !== undefined && (RETRYABLE.has(state) || state === '53100' || state === '57014')) return true;
+  if (state !== undefined && /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/.test(state)) return true;
+  return (
+    error instanceof Error &&
+    /Connection terminated|timeout exceeded when trying to connect|Query read timeout|connection is closed|not queryable/i.test(
+      error.message,
+    )
+  );
+}
+
+/**
+ * Runs `work` in one transaction and commits. On an error it rolls back and rethrows; a connection that broke is
+ * thrown away instead of returning to the pool.
+ */
+export async function transaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    await client.query('begin');
+    const value = await work(client);
+    await client.query('commit');
+    return value;
+  } catch (error) {
+    try {
+      await client.query('rollback');
+    } catch (rollbackError) {
+      broken = rollbackError instanceof Error ? rollbackError : new Error(String(rollbackError));
+    }
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}

@@ -1,0 +1,16 @@
+/** Structured logs. No bodies, no variables, no credentials: what may not be logged is not given to a logger. */
+import { pino } from 'pino';
+import type { Logger } from 'pino';
+
+export type { Logger } from 'pino';
+
+export function createLogger(level: string, service: string): Logger {
+  return pino({
+    level,
+    base: { service },
+    redact: {
+      paths: ['*.authorization', '*["x-api-key"]', '*.cookie', '*.password', '*.connectionString', '*.apiKey'],
+      censor: '***',
+    },
+  });
+}

@@ -1,0 +1,49 @@
+/** Who is asking, and what for. Resolved once per request or socket; services assert a scope first. */
+import { AppError } from '../platform/errors.js';
+
+/**
+ * ingest: write runs and feedback, read nothing back. read: everything but content. content: inputs, outputs,
+ * errors, events and attachments of runs. write: change projects, runs, feedback, configs. admin: keys, members,
+ * workspaces.
+ */
+export const SCOPES = ['ingest', 'read', 'content', 'write', 'admin'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+export interface Principal {
+  readonly keyId: string;
+  readonly kind: 'service' | 'personal';
+  readonly organizationId: string;
+  /** The workspace of this request: the key's own, or the one picked with X-Tenant-Id. */
+  readonly workspaceId: string;
+  readonly userId: string | undefined;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Milliseconds since the epoch after which the key is no longer good; sockets close then. */
+  readonly expiresAtMs: number | undefined;
+}
+
+declare const scoped: unique symbol;
+
+/** Proof that the caller may work in a workspace. Stores take this, never a bare id. */
+export interface WorkspaceScope {
+  readonly workspaceId: string;
+  readonly [scoped]: true;
+}
+
+/**
+ * The caller's workspace, if the caller has `scope`.
+ * @throws AppError FORBIDDEN naming the missing scope.
+ */
+export function requireScope(principal: Principal, scope: Scope): WorkspaceScope {
+  if (!principal.scopes.has(scope)) {
+    throw new AppError('FORBIDDEN', `This key lacks the scope "${scope}".`, { details: { missingScope: scope } });
+  }
+  return trustedScope(principal.workspaceId);
+}
+
+/** For work that is not done for a caller: workers, upkeep, public share links after their token was found. */
+export function trustedScope(workspaceId: string): WorkspaceScope {
+  return { workspaceId } as WorkspaceScope;
+}
+
+/** Whether inputs, outputs, errors, events and attachments may be shown. */
+export const mayReadContent = (principal: Principal): boolean => principal.scopes.has('content');

@@ -1,4 +1,5 @@
 /** What resolvers are given besides their arguments. One per operation, over HTTP and socket alike. */
+import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
 
 /** Makes a loader (or any per-operation cache) from the context. The function's identity is its key. */
@@ -12,4 +13,39 @@ export interface GraphqlContext {
   /** Aborted when the client goes away or the operation's time is up. */
   readonly signal: AbortSignal;
   readonly requestId: string;
+}
+
+/**
+ * The caller.
+ * @throws AppError UNAUTHENTICATED for anonymous ones.
+ */
+export function requirePrincipal(context: GraphqlContext): Principal {
+  if (context.principal === undefined) {
+    throw new AppError(
+      'UNAUTHENTICATED',
+      'This needs an API key, in the header X-API-Key or as a bearer token.',
+    );
+  }
+  return context.principal;
+}
+
+export interface ContextParts {
+  readonly principal: Principal | undefined;
+  readonly signal: AbortSignal;
+  readonly requestId: string;
+}
+
+/** A context with an empty set of loaders: make one per operation, socket operations included. */
+export function createContext({ principal, signal, requestId }: ContextParts): GraphqlContext {
+  const loaders = new Map<LoaderFactory<unknown>, unknown>();
+  const context: GraphqlContext = {
+    principal,
+    signal,
+    requestId,
+    loader<T>(factory: LoaderFactory<T>): T {
+      if (!loaders.has(factory)) loaders.set(factory, factory(context));
+      return loaders.get(factory) as T;
+    },
+  };
+  return context;
 }

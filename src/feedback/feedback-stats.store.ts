@@ -1,0 +1,117 @@
+/** Aggregates of feedback: per run and key, per project and key. Nothing here returns single feedbacks. */
+import type { Queryable } from '../platform/db.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import { feedbackSources, type FeedbackFilter } from './feedback.store.js';
+
+/** What was said under one key. Figures of scores are null where nothing had a score. */
+export interface FeedbackStats {
+  readonly key: string;
+  /** Feedbacks, with or without a score. */
+  readonly n: number;
+  readonly avg: number | null;
+  readonly stdev: number | null;
+  readonly min: number | null;
+  readonly max: number | null;
+  /** How often each category or boolean was given; the commonest MAX_VALUES of them. */
+  readonly values: Readonly<Record<string, number>>;
+  readonly comments: number;
+}
+
+/** Distinct values listed per key. */
+const MAX_VALUES = 50;
+/** Keys per group. */
+const MAX_KEYS = 200;
+
+/** Numbers in `value` would make a bucket each, and objects are no categories. */
+const COUNTED_VALUE = `case when jsonb_typeof(f.value) in ('string', 'boolean') then left(f.value #>> '{}', 256) end`;
+
+type StatsRow = FeedbackStats & { group: string };
+
+export class FeedbackStatsStore {
+  /** Per run and key. Relies on feedback_by_run. */
+  async byRuns(
+    db: Queryable,
+    scope: WorkspaceScope,
+    runIds: readonly string[],
+  ): Promise<Map<string, FeedbackStats[]>> {
+    if (runIds.length === 0) return new Map();
+    const source = `from feedback f where f.workspace_id = $1 and f.run_id = any ($2::uuid[])`;
+    return this.#grouped(
+      db,
+      'by_runs',
+      [`select f.run_id::text as "group", f.* ${source}`],
+      [scope.workspaceId, runIds],
+    );
+  }
+
+  /** Per project and key, of feedback on runs or on projects as a whole. Relies on feedback_by_project. */
+  async byProjects(
+    db: Queryable,
+    scope: WorkspaceScope,
+    projectIds: readonly string[],
+    level: 'run' | 'session',
+  ): Promise<Map<string, FeedbackStats[]>> {
+    if (projectIds.length === 0) return new Map();
+    const filed = `select f.project_id::text as "group", f.* from feedback f
+      where f.workspace_id = $1 and f.project_id = any ($2::uuid[]) and f.run_id is ${level === 'run' ? 'not ' : ''}null`;
+    const waiting = `select r.project_id::text as "group", f.* from feedback f
+      join runs r on r.workspace_id = $1 and r.id = f.run_id and r.project_id = any ($2::uuid[])
+      where f.workspace_id = $1 and f.project_id is null and f.run_id is not null`;
+    return this.#grouped(db, 'by_projects', level === 'run' ? [filed, waiting] : [filed], [
+      scope.workspaceId,
+      projectIds,
+    ]);
+  }
+
+  /** Per key, of everything a filter matches. */
+  async ofFilter(db: Queryable, scope: WorkspaceScope, filter: FeedbackFilter): Promise<FeedbackStats[]> {
+    const { sources, params } = feedbackSources(scope, filter);
+    const parts = sources.map((source) => `select 'all' as "group", f.* ${source}`);
+    return (await this.#grouped(db, 'of_filter', parts, params)).get('all') ?? [];
+  }
+
+  async #grouped(
+    db: Queryable,
+    name: string,
+    parts: readonly string[],
+    params: unknown[],
+  ): Promise<Map<string, FeedbackStats[]>> {
+    const { rows } = await db.query<StatsRow>(
+      `/* feedback_stats.${name} */
+       with f as (${parts.join(' union all ')}),
+       counted as (
+         select f."group", f.key, ${COUNTED_VALUE} as value, count(*) as n,
+           row_number() over (partition by f."group", f.key order by count(*) desc, ${COUNTED_VALUE}) as rank
+         from f
+         where jsonb_typeof(f.value) in ('string', 'boolean')
+         group by f."group", f.key, 3
+       ),
+       named as (
+         select "group", key, jsonb_object_agg(value, n) as values
+         from counted
+         where rank <= ${MAX_VALUES}
+         group by "group", key
+       ),
+       scored as (
+         select "group", key, count(*)::int as n, avg(score) as avg, stddev_samp(score) as stdev,
+           min(score) as min, max(score) as max, count(comment)::int as comments,
+           row_number() over (partition by "group" order by key) as rank
+         from f
+         group by "group", key
+       )
+       select s."group", s.key, s.n, s.avg, s.stdev, s.min, s.max, s.comments, coalesce(n.values, '{}') as values
+       from scored s
+       left join named n on n."group" = s."group" and n.key = s.key
+       where s.rank <= ${MAX_KEYS}
+       order by s."group", s.key`,
+      params,
+    );
+    const groups = new Map<string, FeedbackStats[]>();
+    for (const { group, ...stats } of rows) {
+      const list = groups.get(group);
+      if (list === undefined) groups.set(group, [stats]);
+      else list.push(stats);
+    }
+    return groups;
+  }
+}

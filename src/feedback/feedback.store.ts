@@ -1,0 +1,377 @@
+/**
+ * Every statement on the feedback table, and the few facts of runs feedback is filed under. Aggregates are in
+ * feedback-stats.store.ts.
+ */
+import { naturalDay, STRAY_DAY } from '../ingest/run-location.js';
+import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import type { Queryable } from '../platform/db.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import type { Feedback } from './feedback.js';
+
+/** A feedback ready to be stored: cleaned, checked, with its id. */
+export interface FeedbackRow {
+  readonly id: string;
+  readonly run_id: string | null;
+  readonly trace_id: string | null;
+  readonly project_id: string | null;
+  readonly key: string;
+  readonly score: number | null;
+  readonly value: JsonValue;
+  readonly comment: string | null;
+  readonly correction: JsonValue;
+  readonly source: JsonObject & { readonly type: string };
+  readonly feedback_group_id: string | null;
+  readonly comparative_experiment_id: string | null;
+  readonly extra: JsonObject | null;
+  readonly thread_id: string | null;
+  readonly run_start_time: string | null;
+  readonly created_at: string;
+}
+
+/** Where a run belongs. */
+export interface RunPlace {
+  readonly runId: string;
+  readonly traceId: string;
+  readonly projectId: string;
+  readonly threadId: string | null;
+  readonly startTime: string;
+}
+
+export interface FeedbackFilter {
+  readonly ids?: readonly string[];
+  readonly runIds?: readonly string[];
+  readonly traceId?: string;
+  readonly projectIds?: readonly string[];
+  readonly keys?: readonly string[];
+  readonly sourceTypes?: readonly string[];
+  /** Of the client (`user_id`) or of the key that wrote (`ls_user_id`). */
+  readonly userIds?: readonly string[];
+  readonly hasScore?: boolean;
+  readonly hasComment?: boolean;
+  /** run: about a run. session: about a project as a whole. */
+  readonly level?: 'run' | 'session';
+  /** Half-open. */
+  readonly createdFrom?: string;
+  readonly createdTo?: string;
+  readonly comparativeExperimentId?: string;
+}
+
+/** The last item of the page before. */
+export interface FeedbackBoundary {
+  readonly createdAt: string;
+  readonly id: string;
+}
+
+export interface FeedbackPage {
+  readonly limit: number;
+  readonly offset?: number;
+  readonly after?: FeedbackBoundary;
+}
+
+export const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "traceId", f.project_id as "projectId",
+  f.key, f.score, f.value, f.comment, f.correction, f.source_type as "sourceType", f.source,
+  f.feedback_group_id as "feedbackGroupId", f.comparative_experiment_id as "comparativeExperimentId", f.extra,
+  f.thread_id as "threadId", f.run_start_time as "runStartTime", f.created_at as "createdAt",
+  f.updated_at as "updatedAt"`;
+
+// A run's day is named by its id, or kept in run_locator, or the stray one: three index look-ups at most per
+// run instead of one per partition.
+const RUN_PLACES = `select asked.id as "runId", r.trace_id as "traceId", r.project_id as "projectId",
+    r.thread_id as "threadId", r.start_time as "startTime"
+  from unnest($2::uuid[], $3::date[]) as asked (id, day)
+  left join run_locator l on l.workspace_id = $1 and l.run_id = asked.id
+  cross join lateral (
+    select trace_id, project_id, thread_id, start_time
+    from runs
+    where workspace_id = $1 and id = asked.id and day in (asked.day, l.day, date '${STRAY_DAY}')
+    limit 1
+  ) r`;
+
+export class FeedbackStore {
+  /** Facts of those runs that exist, by run id. At most as many as asked for. */
+  async findRuns(
+    db: Queryable,
+    scope: WorkspaceScope,
+    runIds: readonly string[],
+  ): Promise<Map<string, RunPlace>> {
+    if (runIds.length === 0) return new Map();
+    const days = runIds.map((id) => naturalDay(id) ?? null);
+    const { rows } = await db.query<RunPlace & Record<string, unknown>>(
+      `/* feedback.find_runs */ ${RUN_PLACES}`,
+      [scope.workspaceId, runIds, days],
+    );
+    return new Map(rows.map((row) => [row.runId, row]));
+  }
+
+  /**
+   * Writes each row, or merges it into the stored feedback with its id: what a row says wins, what it does not
+   * say stays. A row whose id is taken by feedback with another key or on another run is not written and not
+   * returned. Ids must be distinct.
+   */
+  async upsert(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    rows: readonly FeedbackRow[],
+    now: string,
+  ): Promise<(Feedback & { created: boolean })[]> {
+    // One order of locks for every writer: two batches with the same ids cannot wait for each other.
+    const sorted = rows.toSorted((left, right) => (left.id < right.id ? -1 : 1));
+    const { rows: stored } = await tx.query<Feedback & { created: boolean }>(
+      `/* feedback.upsert */
+       insert into feedback as f (workspace_id, id, run_id, trace_id, project_id, key, score, value, comment, correction,
+         source_type, source, feedback_group_id, comparative_experiment_id, extra, thread_id, run_start_time,
+         created_at, updated_at)
+       select $1, d.id, d.run_id, d.trace_id, d.project_id, d.key, d.score, d.value, d.comment, d.correction,
+         d.source ->> 'type', d.source, d.feedback_group_id,
+         d.comparative_experiment_id, d.extra, d.thread_id, d.run_start_time, d.created_at, $3
+       from jsonb_to_recordset($2::jsonb) as d (id uuid, run_id uuid, trace_id uuid, project_id uuid, key text,
+         score double precision, value jsonb, comment text, correction jsonb, source jsonb, feedback_group_id uuid,
+         comparative_experiment_id uuid, extra jsonb, thread_id text, run_start_time timestamptz, created_at timestamptz)
+       on conflict (workspace_id, id) do update set
+         run_id = coalesce(f.run_id, excluded.run_id),
+         trace_id = coalesce(excluded.trace_id, f.trace_id),
+         project_id = coalesce(excluded.project_id, f.project_id),
+         score = coalesce(excluded.score, f.score),
+         value = coalesce(excluded.value, f.value),
+         comment = coalesce(excluded.comment, f.comment),
+         correction = coalesce(excluded.correction, f.correction),
+         -- "api" is what an unnamed source is filed as: it never replaces a better name.
+         source_type = case when excluded.source_type = 'api' then f.source_type else excluded.source_type end,
+         source = case when excluded.source_type = 'api' and f.source_type <> 'api'
+           then excluded.source || f.source else f.source || excluded.source end,
+         feedback_group_id = coalesce(excluded.feedback_group_id, f.feedback_group_id),
+         comparative_experiment_id = coalesce(excluded.comparative_experiment_id, f.comparative_experiment_id),
+         extra = coalesce(excluded.extra, f.extra),
+         thread_id = coalesce(excluded.thread_id, f.thread_id),
+         run_start_time = coalesce(excluded.run_start_time, f.run_start_time),
+         updated_at = excluded.updated_at
+       where f.key = excluded.key and (f.run_id = excluded.run_id or f.run_id is null or excluded.run_id is null)
+       returning ${FEEDBACK_COLUMNS}, f.xmax = 0 as created`,
+      [scope.workspaceId, JSON.stringify(sorted), now],
+    );
+    return stored;
+  }
+
+  /** Newest first. Relies on feedback_by_run, feedback_by_project or feedback_by_creation. */
+  async list(
+    db: Queryable,
+    scope: WorkspaceScope,
+    filter: FeedbackFilter,
+    page: FeedbackPage,
+  ): Promise<Feedback[]> {
+    const { sources, params } = feedbackSources(scope, filter);
+    const bind = (value: unknown): string => `$${params.push(value)}`;
+    const beyond =
+      page.after === undefined
+        ? ''
+        : `and (f.created_at, f.id) < (${bind(page.after.createdAt)}::timestamptz, ${bind(page.after.id)}::uuid)`;
+    const offset = page.offset ?? 0;
+    const reach = bind(page.limit + offset);
+    const branches = sources.map(
+      (source) =>
+        `(select ${FEEDBACK_COLUMNS} ${source} ${beyond} order by f.created_at desc, f.id desc limit ${reach})`,
+    );
+    const { rows } = await db.query<Feedback & Record<string, unknown>>(
+      `/* feedback.list */ select * from (${branches.join(' union all ')}) as page
+       order by "createdAt" desc, id desc limit ${bind(page.limit)} offset ${bind(offset)}`,
+      params,
+    );
+    return rows;
+  }
+
+  /** How many match, counted up to `limit`. */
+  async count(db: Queryable, scope: WorkspaceScope, filter: FeedbackFilter, limit: number): Promise<number> {
+    const { sources, params } = feedbackSources(scope, filter);
+    const reach = `$${params.push(limit)}`;
+    const branches = sources.map((source) => `(select 1 ${source} limit ${reach})`);
+    const { rows } = await db.query<{ count: number }>(
+      `/* feedback.count */ select count(*)::int as count
+       from (select 1 from (${branches.join(' union all ')}) as found limit ${reach}) as counted`,
+      params,
+    );
+    return rows[0]?.count ?? 0;
+  }
+
+  /** The newest `limit` feedbacks of each run, in one statement for all runs. */
+  async listByRuns(
+    db: Queryable,
+    scope: WorkspaceScope,
+    runIds: readonly string[],
+    limit: number,
+    after?: FeedbackBoundary,
+  ): Promise<Feedback[]> {
+    const { rows } = await db.query<Feedback & Record<string, unknown>>(
+      `/* feedback.list_by_runs */
+       select page.*
+       from unnest($2::uuid[]) as asked (run_id)
+       cross join lateral (
+         select ${FEEDBACK_COLUMNS}
+         from feedback f
+         where f.workspace_id = $1 and f.run_id = asked.run_id
+           and ($4::timestamptz is null or (f.created_at, f.id) < ($4::timestamptz, $5::uuid))
+         order by f.created_at desc, f.id desc
+         limit $3
+       ) as page`,
+      [scope.workspaceId, runIds, limit, after?.createdAt ?? null, after?.id ?? null],
+    );
+    return rows;
+  }
+
+  async find(db: Queryable, scope: WorkspaceScope, ids: readonly string[]): Promise<Feedback[]> {
+    const { rows } = await db.query<Feedback & Record<string, unknown>>(
+      `/* feedback.find */ select ${FEEDBACK_COLUMNS} from feedback f
+       where f.workspace_id = $1 and f.id = any ($2::uuid[]) limit ${ids.length}`,
+      [scope.workspaceId, ids],
+    );
+    return rows;
+  }
+
+  /** The feedback, locked until the transaction ends. */
+  async lock(tx: Queryable, scope: WorkspaceScope, id: string): Promise<Feedback | undefined> {
+    const { rows } = await tx.query<Feedback & Record<string, unknown>>(
+      `/* feedback.lock */ select ${FEEDBACK_COLUMNS} from feedback f
+       where f.workspace_id = $1 and f.id = $2 for update`,
+      [scope.workspaceId, id],
+    );
+    return rows[0];
+  }
+
+  /** Replaces what a patch may change. */
+  async replace(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    id: string,
+    next: Pick<Feedback, 'score' | 'value' | 'comment' | 'correction'>,
+    now: string,
+  ): Promise<Feedback | undefined> {
+    const { rows } = await tx.query<Feedback & Record<string, unknown>>(
+      `/* feedback.replace */ update feedback f
+       set score = $3, value = $4, comment = $5, correction = $6, updated_at = $7
+       where f.workspace_id = $1 and f.id = $2
+       returning ${FEEDBACK_COLUMNS}`,
+      [scope.workspaceId, id, next.score, json(next.value), next.comment, json(next.correction), now],
+    );
+    return rows[0];
+  }
+
+  async delete(tx: Queryable, scope: WorkspaceScope, ids: readonly string[]): Promise<Feedback[]> {
+    const { rows } = await tx.query<Feedback & Record<string, unknown>>(
+      `/* feedback.delete */ delete from feedback f
+       where f.workspace_id = $1 and f.id = any ($2::uuid[])
+       returning ${FEEDBACK_COLUMNS}`,
+      [scope.workspaceId, ids],
+    );
+    return rows;
+  }
+
+  /** For the deletion of traces: everything said about these runs goes with them. */
+  async deleteOfRuns(tx: Queryable, scope: WorkspaceScope, runIds: readonly string[]): Promise<number> {
+    const { rowCount } = await tx.query(
+      `/* feedback.delete_of_runs */ delete from feedback where workspace_id = $1 and run_id = any ($2::uuid[])`,
+      [scope.workspaceId, runIds],
+    );
+    return rowCount ?? 0;
+  }
+
+  /**
+   * Feedback of any workspace that came before its run, newest first, older than `before`. Upkeep only: what is
+   * found is filed per workspace. Relies on feedback_unattached.
+   */
+  async listWaiting(
+    db: Queryable,
+    limit: number,
+    before?: FeedbackBoundary,
+  ): Promise<{ workspaceId: string; id: string; runId: string; createdAt: string }[]> {
+    const { rows } = await db.query<{ workspaceId: string; id: string; runId: string; createdAt: string }>(
+      `/* feedback.list_waiting */
+       select workspace_id as "workspaceId", id, run_id as "runId", created_at as "createdAt"
+       from feedback
+       where project_id is null and run_id is not null
+         and ($2::timestamptz is null or (created_at, id) < ($2::timestamptz, $3::uuid))
+       order by created_at desc, id desc
+       limit $1`,
+      [limit, before?.createdAt ?? null, before?.id ?? null],
+    );
+    return rows;
+  }
+
+  /** Files waiting feedback under its run. Feedback filed by someone else meanwhile is left alone and not returned. */
+  async attach(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    places: readonly (RunPlace & { id: string })[],
+  ): Promise<Feedback[]> {
+    const { rows } = await tx.query<Feedback & Record<string, unknown>>(
+      `/* feedback.attach */
+       update feedback f
+       set project_id = p.project_id, trace_id = p.trace_id, thread_id = coalesce(f.thread_id, p.thread_id),
+         run_start_time = p.start_time
+       from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[])
+         as p (id, project_id, trace_id, thread_id, start_time)
+       where f.workspace_id = $1 and f.id = p.id and f.project_id is null
+       returning ${FEEDBACK_COLUMNS}`,
+      [
+        scope.workspaceId,
+        places.map(({ id }) => id),
+        places.map(({ projectId }) => projectId),
+        places.map(({ traceId }) => traceId),
+        places.map(({ threadId }) => threadId),
+        places.map(({ startTime }) => startTime),
+      ],
+    );
+    return rows;
+  }
+}
+
+const json = (value: JsonValue): string | null => (value === null ? null : JSON.stringify(value));
+
+/**
+ * The `from … where` clauses whose union is what a filter asks for. A filter by project has two: what is filed
+ * there, and what waits for a run that is there; each has its own index and they cannot overlap.
+ */
+export function feedbackSources(
+  scope: WorkspaceScope,
+  filter: FeedbackFilter,
+): { sources: string[]; params: unknown[] } {
+  const params: unknown[] = [scope.workspaceId];
+  const bind = (value: unknown): string => `$${params.push(value)}`;
+  const where = ['f.workspace_id = $1'];
+  if (filter.ids !== undefined) where.push(`f.id = any (${bind(filter.ids)}::uuid[])`);
+  if (filter.runIds !== undefined) where.push(`f.run_id = any (${bind(filter.runIds)}::uuid[])`);
+  if (filter.traceId !== undefined) {
+    const trace = bind(filter.traceId);
+    where.push(
+      `(f.trace_id = ${trace} or (f.trace_id is null and f.run_id in
+         (select r.id from runs r where r.workspace_id = $1 and r.trace_id = ${trace})))`,
+    );
+  }
+  if (filter.keys !== undefined) where.push(`f.key = any (${bind(filter.keys)}::text[])`);
+  if (filter.sourceTypes !== undefined)
+    where.push(`f.source_type = any (${bind(filter.sourceTypes)}::text[])`);
+  if (filter.userIds !== undefined) {
+    const users = bind(filter.userIds);
+    where.push(
+      `(f.source ->> 'user_id' = any (${users}::text[]) or f.source ->> 'ls_user_id' = any (${users}::text[]))`,
+    );
+  }
+  if (filter.hasScore !== undefined) where.push(`f.score is ${filter.hasScore ? 'not ' : ''}null`);
+  if (filter.hasComment !== undefined) where.push(`f.comment is ${filter.hasComment ? 'not ' : ''}null`);
+  if (filter.level !== undefined) where.push(`f.run_id is ${filter.level === 'run' ? 'not ' : ''}null`);
+  if (filter.createdFrom !== undefined)
+    where.push(`f.created_at >= ${bind(filter.createdFrom)}::timestamptz`);
+  if (filter.createdTo !== undefined) where.push(`f.created_at < ${bind(filter.createdTo)}::timestamptz`);
+  if (filter.comparativeExperimentId !== undefined) {
+    where.push(`f.comparative_experiment_id = ${bind(filter.comparativeExperimentId)}`);
+  }
+  const common = `from feedback f where ${where.join(' and ')}`;
+  if (filter.projectIds === undefined) return { sources: [common], params };
+  const projects = bind(filter.projectIds);
+  return {
+    sources: [
+      `${common} and f.project_id = any (${projects}::uuid[])`,
+      `${common} and f.project_id is null and f.run_id is not null and exists
+         (select 1 from runs r where r.workspace_id = $1 and r.id = f.run_id and r.project_id = any (${projects}::uuid[]))`,
+    ],
+    params,
+  };
+}

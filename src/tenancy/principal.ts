@@ -19,6 +19,8 @@ export interface Principal {
   readonly scopes: ReadonlySet<Scope>;
   /** Milliseconds since the epoch after which the key is no longer good; sockets close then. */
   readonly expiresAtMs: number | undefined;
+  /** Whether the caller may also administer the organisation: its workspaces, its keys, its members. Absent: no. */
+  readonly organizationAdmin?: boolean;
 }
 
 declare const scoped: unique symbol;
@@ -35,9 +37,25 @@ export interface WorkspaceScope {
  */
 export function requireScope(principal: Principal, scope: Scope): WorkspaceScope {
   if (!principal.scopes.has(scope)) {
-    throw new AppError('FORBIDDEN', `This key lacks the scope "${scope}".`, { details: { missingScope: scope } });
+    throw new AppError('FORBIDDEN', `This key lacks the scope "${scope}".`, {
+      details: { missingScope: scope },
+    });
   }
   return trustedScope(principal.workspaceId);
+}
+
+/**
+ * For what concerns more than the caller's workspace.
+ * @throws AppError FORBIDDEN unless the caller administers the organisation.
+ */
+export function requireOrganizationAdmin(principal: Principal): { readonly organizationId: string } {
+  requireScope(principal, 'admin');
+  if (principal.organizationAdmin !== true) {
+    throw new AppError('FORBIDDEN', 'This needs a key that administers the whole organisation.', {
+      details: { missingScope: 'admin', reach: 'organization' },
+    });
+  }
+  return { organizationId: principal.organizationId };
 }
 
 /** For work that is not done for a caller: workers, upkeep, public share links after their token was found. */

@@ -21,7 +21,11 @@ async function digest(files) {
 }
 
 function run(args, env = {}) {
-  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...env } });
+  const { status } = spawnSync(process.execPath, args, {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...env },
+  });
   if (status !== 0) throw new Error(`${args[0]} failed with ${status}`);
 }
 
@@ -49,15 +53,29 @@ export async function generate() {
   if (existsSync(path.join(root, grammar))) {
     await unlessFresh('grammar', [path.join(root, grammar)], 'src/generated/filter-parser.js', async () => {
       await mkdir(path.join(root, 'src/generated'), { recursive: true });
-      run(['node_modules/peggy/bin/peggy.js', '--format', 'es', '--dts', '-o', 'src/generated/filter-parser.js', grammar]);
+      run([
+        'node_modules/peggy/bin/peggy.js',
+        '--format',
+        'es',
+        '--dts',
+        '-o',
+        'src/generated/filter-parser.js',
+        grammar,
+      ]);
     });
   }
 }
 
 export async function build() {
   await generate();
-  const sources = [...(await filesBelow('src')), ...(await filesBelow('workers')), path.join(root, 'tsconfig.build.json')];
-  await unlessFresh('compile', sources, 'dist/src/config.js', () => run(['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']));
+  const sources = [
+    ...(await filesBelow('src')),
+    ...(await filesBelow('workers')),
+    path.join(root, 'tsconfig.build.json'),
+  ];
+  await unlessFresh('compile', sources, 'dist/src/config.js', () =>
+    run(['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
+  );
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -34,9 +34,23 @@ async function startRedis() {
   if (spawnSync('redis-server', ['--version']).status !== 0) return undefined;
   const port = await freePort();
   const flags = ['--port', port, '--bind', '127.0.0.1', '--dir', scratch, '--databases', 64];
-  const safe = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--maxmemory-policy', 'noeviction', '--save', ''];
+  const safe = [
+    '--appendonly',
+    'yes',
+    '--appendfsync',
+    'everysec',
+    '--maxmemory-policy',
+    'noeviction',
+    '--save',
+    '',
+  ];
   const child = spawn('redis-server', [...flags, ...safe].map(String), { stdio: 'ignore' });
-  stops.push(() => new Promise((resolve) => (child.exitCode === null ? (child.once('close', resolve), child.kill()) : resolve())));
+  stops.push(
+    () =>
+      new Promise((resolve) =>
+        child.exitCode === null ? (child.once('close', resolve), child.kill()) : resolve(),
+      ),
+  );
   return `redis://127.0.0.1:${port}`;
 }
 
@@ -50,12 +64,21 @@ try {
   });
   stops.unshift(() => postgres.stop());
   const redis = await startRedis();
-  console.log(redis ? 'Redis leg: runs, on the redis-server found here.' : 'Redis leg: SKIPPED, no REDIS_URL and no redis-server on PATH.');
+  console.log(
+    redis
+      ? 'Redis leg: runs, on the redis-server found here.'
+      : 'Redis leg: SKIPPED, no REDIS_URL and no redis-server on PATH.',
+  );
   const addresses = { TEST_DATABASE_URL: postgres.url, ...(redis ? { TEST_REDIS_URL: redis } : {}) };
   if (serve) for (const [name, value] of Object.entries(addresses)) console.log(`export ${name}=${value}`);
   const command = serve
     ? ['-e', 'setInterval(() => {}, 60_000)']
-    : ['--experimental-vm-modules', '--no-warnings', 'node_modules/jest/bin/jest.js', ...process.argv.slice(2)];
+    : [
+        '--experimental-vm-modules',
+        '--no-warnings',
+        'node_modules/jest/bin/jest.js',
+        ...process.argv.slice(2),
+      ];
   const jest = spawn(process.execPath, command, {
     stdio: 'inherit',
     env: { ...process.env, NODE_ENV: 'test', ...addresses },

@@ -85,7 +85,8 @@ export interface Config {
   /** `url` is undefined where the embedded Postgres is to be used. */
   readonly database: { readonly url: Secret | undefined; readonly readConnections: number };
   readonly redis:
-    { readonly kind: 'none' } | { readonly kind: 'redis'; readonly url: Secret; readonly allowVolatile: boolean };
+    | { readonly kind: 'none' }
+    | { readonly kind: 'redis'; readonly url: Secret; readonly allowVolatile: boolean };
   readonly dataDir: string;
   readonly initApiKey: Secret | undefined;
   readonly keyPepper: Secret | undefined;

@@ -10,7 +10,10 @@ export type Row = Record<string, unknown>;
 
 /** What a store needs of a connection, a pool or a transaction. */
 export interface Queryable {
-  query<R extends pg.QueryResultRow = Row>(text: string | pg.QueryConfig, values?: unknown[]): Promise<pg.QueryResult<R>>;
+  query<R extends pg.QueryResultRow = Row>(
+    text: string | pg.QueryConfig,
+    values?: unknown[],
+  ): Promise<pg.QueryResult<R>>;
 }
 
 export interface PoolOptions {
@@ -59,7 +62,18 @@ export function createPool(options: PoolOptions): pg.Pool {
 }
 
 /** Server conditions after which the whole transaction may be run again: serialization, deadlock, shutdown, lost connection. */
-const RETRYABLE = new Set(['40001', '40P01', '57P01', '57P02', '57P03', '08000', '08003', '08006', '08001', '53300']);
+const RETRYABLE = new Set([
+  '40001',
+  '40P01',
+  '57P01',
+  '57P02',
+  '57P03',
+  '08000',
+  '08003',
+  '08006',
+  '08001',
+  '53300',
+]);
 
 export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

@@ -7,7 +7,19 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
-import { access, chmod, chown, cp, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  chown,
+  cp,
+  mkdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import os from 'node:os';
@@ -51,9 +63,12 @@ async function serverIdentity(): Promise<Identity> {
       .split('\n')
       .map((line) => line.split(':'))
       .find((entry) => entry[0] === name);
-    if (fields?.[2] !== undefined && fields[3] !== undefined) return { uid: Number(fields[2]), gid: Number(fields[3]) };
+    if (fields?.[2] !== undefined && fields[3] !== undefined)
+      return { uid: Number(fields[2]), gid: Number(fields[3]) };
   }
-  throw new Error('Postgres must not run as root, and neither the user "postgres" nor "nobody" exists. Set DATABASE_URL.');
+  throw new Error(
+    'Postgres must not run as root, and neither the user "postgres" nor "nobody" exists. Set DATABASE_URL.',
+  );
 }
 
 interface Binaries {
@@ -71,14 +86,20 @@ function locateBinaries(): Binaries {
   try {
     entry = fromEmbedded.resolve(name);
   } catch (error) {
-    throw new Error(`No embedded Postgres for ${process.platform}-${process.arch}. Set DATABASE_URL.`, { cause: error });
+    throw new Error(`No embedded Postgres for ${process.platform}-${process.arch}. Set DATABASE_URL.`, {
+      cause: error,
+    });
   }
   return binariesIn(path.resolve(path.dirname(entry), '..', 'native'));
 }
 
 function binariesIn(native: string): Binaries {
   const suffix = process.platform === 'win32' ? '.exe' : '';
-  return { native, initdb: path.join(native, 'bin', `initdb${suffix}`), postgres: path.join(native, 'bin', `postgres${suffix}`) };
+  return {
+    native,
+    initdb: path.join(native, 'bin', `initdb${suffix}`),
+    postgres: path.join(native, 'bin', `postgres${suffix}`),
+  };
 }
 
 /** npm may have been told to run no install scripts; the package's one script only makes these links. */
@@ -116,7 +137,11 @@ async function firstExisting(folder: string): Promise<string> {
  * As root the server runs as another user, who must reach the binaries and the data. A clone below /root is out
  * of reach: binaries are then copied, and data goes, to /var/lib/tracewell.
  */
-async function placesFor(identity: Identity, dataDir: string, log: Logger): Promise<{ binaries: Binaries; cluster: string }> {
+async function placesFor(
+  identity: Identity,
+  dataDir: string,
+  log: Logger,
+): Promise<{ binaries: Binaries; cluster: string }> {
   const binaries = locateBinaries();
   await hydrateSymlinks(binaries.native);
   let cluster = path.resolve(dataDir, 'postgres');
@@ -125,7 +150,9 @@ async function placesFor(identity: Identity, dataDir: string, log: Logger): Prom
   const shared = '/var/lib/tracewell';
   let usable = binaries;
   if (!(await reachableByOthers(binaries.postgres))) {
-    const version = (await readFile(path.join(path.dirname(binaries.native), 'package.json'), 'utf8')).match(/"version":\s*"([^"]+)"/)?.[1];
+    const version = (await readFile(path.join(path.dirname(binaries.native), 'package.json'), 'utf8')).match(
+      /"version":\s*"([^"]+)"/,
+    )?.[1];
     const copy = path.join(shared, `postgres-${version ?? 'unknown'}`);
     if (!existsSync(copy)) {
       const half = `${copy}.${process.pid}`;
@@ -138,7 +165,10 @@ async function placesFor(identity: Identity, dataDir: string, log: Logger): Prom
   }
   if (!(await reachableByOthers(await firstExisting(cluster)))) {
     cluster = path.join(shared, 'data', Buffer.from(path.resolve(dataDir)).toString('base64url'), 'postgres');
-    log.warn({ cluster }, 'the data directory is out of reach for the user Postgres runs as; its files are kept here instead');
+    log.warn(
+      { cluster },
+      'the data directory is out of reach for the user Postgres runs as; its files are kept here instead',
+    );
   }
   return { binaries: usable, cluster };
 }
@@ -158,7 +188,12 @@ async function freePort(): Promise<number> {
 }
 
 /** initdb into a neighbour folder, moved in place when complete: a start that was killed half-way leaves no half cluster. */
-async function initialise(binaries: Binaries, cluster: string, password: string, identity: Identity): Promise<void> {
+async function initialise(
+  binaries: Binaries,
+  cluster: string,
+  password: string,
+  identity: Identity,
+): Promise<void> {
   const half = `${cluster}.new`;
   await rm(half, { recursive: true, force: true });
   await mkdir(half, { recursive: true, mode: 0o700 });
@@ -169,7 +204,14 @@ async function initialise(binaries: Binaries, cluster: string, password: string,
     await chown(passwordFile, identity.uid, identity.gid);
   }
   try {
-    const flags = ['--auth=scram-sha-256', '--username=tracewell', `--pwfile=${passwordFile}`, '--encoding=UTF8', '--locale=C', '--no-instructions'];
+    const flags = [
+      '--auth=scram-sha-256',
+      '--username=tracewell',
+      `--pwfile=${passwordFile}`,
+      '--encoding=UTF8',
+      '--locale=C',
+      '--no-instructions',
+    ];
     await run(binaries.initdb, [`--pgdata=${half}`, ...flags], identity);
     await rename(half, cluster);
   } finally {
@@ -179,7 +221,12 @@ async function initialise(binaries: Binaries, cluster: string, password: string,
 
 async function run(command: string, args: string[], identity: Identity): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const child = spawn(command, args, { ...identity, cwd: '/', env: serverEnvironment(), stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(command, args, {
+      ...identity,
+      cwd: '/',
+      env: serverEnvironment(),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     child.once('error', reject);
@@ -267,7 +314,10 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 
   const earlier = await findRunning(cluster);
   if (earlier !== undefined && (await connects(urlFor(password, earlier.port, 'postgres')))) {
-    log.info({ pid: earlier.pid, port: earlier.port }, 'found the embedded Postgres of an earlier start running');
+    log.info(
+      { pid: earlier.pid, port: earlier.port },
+      'found the embedded Postgres of an earlier start running',
+    );
     await ensureDatabase(password, earlier.port);
     return adopt(earlier, password, cluster);
   }
@@ -340,7 +390,9 @@ async function launch(
   });
   let stopping = false;
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const died = closed.then(() => (stopping ? new Promise<string>(() => undefined) : `the embedded Postgres ended: ${stderr.trim()}`));
+  const died = closed.then(() =>
+    stopping ? new Promise<string>(() => undefined) : `the embedded Postgres ended: ${stderr.trim()}`,
+  );
 
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (!(await connects(urlFor(password, port, 'postgres')))) {

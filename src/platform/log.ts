@@ -9,7 +9,14 @@ export function createLogger(level: string, service: string): Logger {
     level,
     base: { service },
     redact: {
-      paths: ['*.authorization', '*["x-api-key"]', '*.cookie', '*.password', '*.connectionString', '*.apiKey'],
+      paths: [
+        '*.authorization',
+        '*["x-api-key"]',
+        '*.cookie',
+        '*.password',
+        '*.connectionString',
+        '*.apiKey',
+      ],
       censor: '***',
     },
   });

@@ -59,7 +59,9 @@ export async function migrate(url: string, directory: string, log: Logger): Prom
     const applied = new Map(rows.map((row) => [row.migration_name, row.checksum]));
     for (const name of applied.keys()) {
       if (!migrations.some((migration) => migration.name === name)) {
-        throw new Error(`The database has migration ${name}, which this version does not know: it is older than the database.`);
+        throw new Error(
+          `The database has migration ${name}, which this version does not know: it is older than the database.`,
+        );
       }
     }
     const pending: string[] = [];

@@ -38,7 +38,9 @@ function templateName(): string {
 async function ensureTemplate(admin: pg.Client, template: string): Promise<void> {
   await admin.query('select pg_advisory_lock(727)');
   try {
-    const { rowCount } = await admin.query('select 1 from pg_database where datname = $1 and datistemplate', [template]);
+    const { rowCount } = await admin.query('select 1 from pg_database where datname = $1 and datistemplate', [
+      template,
+    ]);
     if (rowCount === 1) return;
     await admin.query(`drop database if exists ${template} with (force)`);
     await admin.query(`create database ${template}`);
@@ -61,7 +63,12 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     await admin.end();
   }
   const url = serverUrl(name);
-  const pool = new pg.Pool({ connectionString: url, max: 4, application_name: 'tracewell-test', options: '-c TimeZone=UTC' });
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 4,
+    application_name: 'tracewell-test',
+    options: '-c TimeZone=UTC',
+  });
   pool.on('error', () => undefined);
   return {
     url,

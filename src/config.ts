@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { Secret } from './platform/secret.js';
 
-const port = z.coerce.number().int().min(0).max(65_535);
+const port = z.coerce.number().int().min(1).max(65_535);
 const count = (max: number) => z.coerce.number().int().min(1).max(max);
 const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
 const url = (protocols: readonly string[]) =>

@@ -51,7 +51,7 @@ export function flattenMetadata(metadata: JsonObject): Record<string, string | s
       for (const item of value) visit(path, item, depth + 1);
     } else if (typeof value === 'object') {
       for (const [key, inner] of Object.entries(value))
-        visit(path === '' ? key : `${path}.${key}`, inner, depth + 1);
+        {visit(path === '' ? key : `${path}.${key}`, inner, depth + 1);}
     } else {
       const text = typeof value === 'string' ? value : JSON.stringify(value);
       if (path === '' || path.length > MAX_ATTRIBUTE_KEY || text.length > MAX_ATTRIBUTE_VALUE) return;
@@ -135,7 +135,7 @@ export function usageOf(outputs: JsonValue | undefined, metadata: JsonObject): U
 
 function definedOnly(usage: { [K in keyof Usage]: Usage[K] | undefined }): Usage | undefined {
   const entries = Object.entries(usage).filter(([, value]) => value !== undefined);
-  return entries.length === 0 ? undefined : (Object.fromEntries(entries) as Usage);
+  return entries.length === 0 ? undefined : (Object.fromEntries(entries));
 }
 
 /** Exact sum of two decimal texts; twelve places, as the columns keep. */
@@ -163,7 +163,7 @@ export function firstTokenUs(
   if (!Array.isArray(events)) return undefined;
   for (const event of events) {
     if (isObject(event) && event['name'] === 'new_token' && event['time'] !== undefined)
-      return parseTime(event['time']);
+      {return parseTime(event['time']);}
   }
   return undefined;
 }

@@ -115,7 +115,7 @@ export function draftOf(event: RunEvent, projectId: string | undefined): RunDraf
   };
   if (event.inputs !== undefined && isEmptyObject(event.inputs)) (draft.ranks ??= {})['inputs'] = EMPTY_RANK;
   if (event.outputs !== undefined && isEmptyObject(event.outputs))
-    (draft.ranks ??= {})['outputs'] = EMPTY_RANK;
+    {(draft.ranks ??= {})['outputs'] = EMPTY_RANK;}
   return draft;
 }
 
@@ -182,10 +182,10 @@ export function mergeDrafts(a: RunDraft, b: RunDraft): RunDraft {
     created: a.created || b.created,
     rank: Math.max(a.rank, b.rank),
   };
-  const take = <F extends RankedField>(field: F): void => {
+  const take = (field: RankedField): void => {
     const from = winner(field, a, b);
     if (from === undefined) return;
-    merged[field] = from[field];
+    Object.assign(merged, { [field]: from[field] });
     ranks[field] = rankOf(from, field);
   };
   for (const field of SCALAR_FIELDS) take(field);

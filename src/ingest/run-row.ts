@@ -149,7 +149,7 @@ export function buildRow(draft: RunDraft, facts: RowFacts): RunRow {
       : `${time}${draft.parentRunId}.${time}${draft.id}`);
   let keep = 0;
   for (const field of PAYLOAD_FIELDS)
-    if (draft[field] !== undefined && !isRead(draft[field])) keep |= KEEP[field];
+    {if (draft[field] !== undefined && !isRead(draft[field])) keep |= KEEP[field];}
   return {
     draft,
     facts,

@@ -209,7 +209,7 @@ async function mergeOrInsert(
     const inserted = new Set(rows.map((row) => row.key));
     for (const row of inserts) {
       if (inserted.has(keyOf(row.draft)))
-        news.push({ row, kind: row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u' });
+        {news.push({ row, kind: row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u' });}
     }
     open = open.filter(({ draft }) => !stored.has(keyOf(draft)) && !inserted.has(keyOf(draft)));
   }

@@ -112,7 +112,7 @@ export class RunWriter {
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#busyLanes > 0 || this.#queue.length > 0)
-      await new Promise<void>((resolve) => (this.#idle = resolve));
+      {await new Promise<void>((resolve) => (this.#idle = resolve));}
   }
 
   #startLanes(): void {
@@ -182,7 +182,7 @@ export class RunWriter {
         }
         if (performance.now() - started > RETRY_FOR_MS || attempt > 20) throw error;
         if (isTransient(error))
-          await new Promise((resolve) => setTimeout(resolve, Math.min(25 * 2 ** attempt, 500)));
+          {await new Promise((resolve) => setTimeout(resolve, Math.min(25 * 2 ** attempt, 500)));}
       }
     }
   }
@@ -261,7 +261,7 @@ function refuseUnknownProjects(
     const unknown =
       event.project !== undefined && 'id' in event.project && projectIds.includes(event.project.id);
     if (unknown)
-      submission.refusals[index] = { id: event.id, field: 'session_id', message: 'project not found' };
+      {submission.refusals[index] = { id: event.id, field: 'session_id', message: 'project not found' };}
     return !unknown;
   });
 }

@@ -76,7 +76,7 @@ export class RunZones {
     );
     missing.delete(STRAY_DAY);
     if (missing.size > 0)
-      await this.#partitions.ensure([...missing].filter((day) => day !== undefined).sort());
+      {await this.#partitions.ensure([...missing].filter((day) => day !== undefined).sort());}
     if (unknown.length > 0) {
       const found = await this.#lookUp(unknown);
       for (const entry of unknown) days[entry.index] = found.get(entry.workspaceId + entry.id) ?? entry.day;

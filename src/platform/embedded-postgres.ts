@@ -64,7 +64,7 @@ async function serverIdentity(): Promise<Identity> {
       .map((line) => line.split(':'))
       .find((entry) => entry[0] === name);
     if (fields?.[2] !== undefined && fields[3] !== undefined)
-      return { uid: Number(fields[2]), gid: Number(fields[3]) };
+      {return { uid: Number(fields[2]), gid: Number(fields[3]) };}
   }
   throw new Error(
     'Postgres must not run as root, and neither the user "postgres" nor "nobody" exists. Set DATABASE_URL.',
@@ -127,7 +127,7 @@ async function reachableByOthers(file: string): Promise<boolean> {
   }
 }
 
-async function firstExisting(folder: string): Promise<string> {
+function firstExisting(folder: string): string {
   let current = path.resolve(folder);
   while (!existsSync(current)) current = path.dirname(current);
   return path.join(current, 'x');
@@ -163,7 +163,7 @@ async function placesFor(
     }
     usable = binariesIn(copy);
   }
-  if (!(await reachableByOthers(await firstExisting(cluster)))) {
+  if (!(await reachableByOthers(firstExisting(cluster)))) {
     cluster = path.join(shared, 'data', Buffer.from(path.resolve(dataDir)).toString('base64url'), 'postgres');
     log.warn(
       { cluster },

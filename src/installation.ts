@@ -1,0 +1,59 @@
+/**
+ * What must be true of the database before a process serves: migrated, with a pepper and a first key. Run by
+ * every entry point; whoever comes second finds it done.
+ */
+import path from 'node:path';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import type { Config } from './config.js';
+import { systemClock } from './platform/clock.js';
+import { systemIds } from './platform/ids.js';
+import type { Logger } from './platform/log.js';
+import { migrate } from './platform/migrate.js';
+import { bootstrapInstallation } from './tenancy/bootstrap.js';
+import type { Bootstrapped } from './tenancy/bootstrap.js';
+import { loadPepper } from './tenancy/pepper.js';
+
+export interface Installation extends Bootstrapped {
+  readonly pepper: string;
+}
+
+/** prisma/migrations, beside the sources and beside the build. */
+function migrationsDirectory(): string {
+  let folder = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(folder, 'prisma', 'migrations'))) {
+    const parent = path.dirname(folder);
+    if (parent === folder) throw new Error('prisma/migrations was not found');
+    folder = parent;
+  }
+  return path.join(folder, 'prisma', 'migrations');
+}
+
+/** Brings the database into the state this version needs. */
+export async function prepareInstallation(options: {
+  config: Pick<Config, 'keyPepper' | 'initApiKey'>;
+  databaseUrl: string;
+  log: Logger;
+}): Promise<Installation> {
+  const { config, databaseUrl, log } = options;
+  await migrate(databaseUrl, migrationsDirectory(), log);
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: 1,
+    application_name: 'tracewell-installation',
+  });
+  try {
+    const pepper = await loadPepper(pool, config.keyPepper?.reveal());
+    const made = await bootstrapInstallation({
+      pool,
+      pepper,
+      initApiKey: config.initApiKey?.reveal(),
+      ids: systemIds,
+      clock: systemClock,
+    });
+    return { ...made, pepper };
+  } finally {
+    await pool.end();
+  }
+}

@@ -94,9 +94,14 @@ export class FeedbackConfigService {
     return (await this.#store.delete(this.#pool, scope, key)) ? ok(key) : failed(notFound(key));
   }
 
-  /** In order of key. */
+  /** Up to `limit + 1` in order of key, in reading order. */
   async list(principal: Principal, filter: ConfigFilter, page: ConfigPage): Promise<FeedbackConfig[]> {
     return this.#store.list(this.#pool, requireScope(principal, 'read'), filter, page);
+  }
+
+  /** How many match, counted up to `limit`. */
+  async count(principal: Principal, filter: ConfigFilter, limit: number): Promise<number> {
+    return this.#store.count(this.#pool, requireScope(principal, 'read'), filter, limit);
   }
 }
 

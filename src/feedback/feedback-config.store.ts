@@ -1,5 +1,6 @@
 /** Statements on the configs of feedback keys. */
 import type { Queryable } from '../platform/db.js';
+import { keysetCondition, keysetOrder, type Keyset, type PageWindow } from '../platform/keyset.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfig, FeedbackConfigDefinition } from './feedback-config.js';
 
@@ -13,12 +14,22 @@ export interface ConfigFilter {
   readonly nameContains?: string;
 }
 
-export interface ConfigPage {
-  readonly limit: number;
-  readonly offset?: number;
-  /** The last key of the page before. */
-  readonly after?: string;
-}
+/** A window, or an offset from the start of the list. */
+export type ConfigPage = PageWindow & { readonly offset?: number };
+
+/** Keys are unique in a workspace, so that one column is the whole order. */
+const BY_KEY: Keyset = {
+  value: 'key',
+  type: 'text',
+  id: 'key',
+  idType: 'text',
+  direction: 'asc',
+  nullable: false,
+};
+
+const MATCHES = `workspace_id = $1
+  and ($2::text[] is null or key = any ($2::text[]))
+  and ($3::text is null or position(lower($3) in lower(key)) > 0)`;
 
 export class FeedbackConfigStore {
   /** By key; keys without a config are absent. */
@@ -36,30 +47,33 @@ export class FeedbackConfigStore {
     return new Map(rows.map((row) => [row.key, row]));
   }
 
-  /** In order of key. */
+  /** Up to `limit + 1` in order of key, in reading order. */
   async list(
     db: Queryable,
     scope: WorkspaceScope,
     filter: ConfigFilter,
     page: ConfigPage,
   ): Promise<FeedbackConfig[]> {
+    const params: unknown[] = [scope.workspaceId, filter.keys ?? null, filter.nameContains ?? null];
+    const behind = keysetCondition(BY_KEY, page, params);
     const { rows } = await db.query<ConfigRow>(
       `/* feedback_configs.list */ select ${COLUMNS} from feedback_configs
-       where workspace_id = $1
-         and ($2::text[] is null or key = any ($2::text[]))
-         and ($3::text is null or position(lower($3) in lower(key)) > 0)
-         and ($4::text is null or key > $4)
-       order by key limit $5 offset $6`,
-      [
-        scope.workspaceId,
-        filter.keys ?? null,
-        filter.nameContains ?? null,
-        page.after ?? null,
-        page.limit,
-        page.offset ?? 0,
-      ],
+       where ${MATCHES} and ${behind}
+       order by ${keysetOrder(BY_KEY, page)}
+       limit $${params.push(page.limit + 1)} offset $${params.push(page.offset ?? 0)}`,
+      params,
     );
     return rows;
+  }
+
+  /** How many match, counted up to `limit`. */
+  async count(db: Queryable, scope: WorkspaceScope, filter: ConfigFilter, limit: number): Promise<number> {
+    const { rows } = await db.query<{ count: number }>(
+      `/* feedback_configs.count */ select count(*)::int as count
+       from (select 1 from feedback_configs where ${MATCHES} limit $4) as found`,
+      [scope.workspaceId, filter.keys ?? null, filter.nameContains ?? null, limit],
+    );
+    return rows[0]?.count ?? 0;
   }
 
   /** Undefined where the key already has a config; that one is left as it is. */

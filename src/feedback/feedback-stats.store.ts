@@ -53,7 +53,7 @@ export class FeedbackStatsStore {
   ): Promise<Map<string, FeedbackStats[]>> {
     if (projectIds.length === 0) return new Map();
     const filed = `select f.project_id::text as "group", f.* from feedback f
-      where f.workspace_id = $1 and f.project_id = any ($2::uuid[]) and f.run_id is ${level === 'run' ? 'not ' : ''}null`;
+      where f.workspace_id = $1 and f.project_id = any ($2::uuid[]) and ${level === 'run' ? 'f.run_id is not null' : 'f.run_id is null and f.thread_id is null'}`;
     const waiting = `select r.project_id::text as "group", f.* from feedback f
       join runs r on r.workspace_id = $1 and r.id = f.run_id and r.project_id = any ($2::uuid[])
       where f.workspace_id = $1 and f.project_id is null and f.run_id is not null`;

@@ -10,19 +10,14 @@ import { transaction, type Queryable } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
+import type { PageWindow } from '../platform/keyset.js';
 import { failed, ok, problem, type Problem, type Result } from '../platform/result.js';
 import { requireScope, trustedScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfig } from './feedback-config.js';
 import { definitionProblems } from './feedback-config.js';
 import type { FeedbackConfigStore } from './feedback-config.store.js';
 import type { FeedbackStats, FeedbackStatsStore } from './feedback-stats.store.js';
-import type {
-  FeedbackBoundary,
-  FeedbackFilter,
-  FeedbackPage,
-  FeedbackRow,
-  FeedbackStore,
-} from './feedback.store.js';
+import type { FeedbackFilter, FeedbackPage, FeedbackRow, FeedbackStore } from './feedback.store.js';
 import {
   cleanJson,
   cleanText,
@@ -305,7 +300,7 @@ export class FeedbackService {
     return deleted;
   }
 
-  /** Newest first. */
+  /** Up to `limit + 1`, newest first, in reading order. */
   async list(principal: Principal, filter: FeedbackFilter, page: FeedbackPage): Promise<Feedback[]> {
     return this.#store.list(this.#pool, requireScope(principal, 'read'), filter, page);
   }
@@ -320,14 +315,18 @@ export class FeedbackService {
     return this.#store.find(this.#pool, requireScope(principal, 'read'), ids);
   }
 
-  /** The newest `limit` feedbacks of each run, in one statement for all runs. */
-  async listByRuns(
+  /** Up to `limit + 1` feedbacks of each run, newest first, in one statement for all runs. */
+  async listByRuns(principal: Principal, runIds: readonly string[], page: PageWindow): Promise<Feedback[]> {
+    return this.#store.listByRuns(this.#pool, requireScope(principal, 'read'), runIds, page);
+  }
+
+  /** How many feedbacks each run has, counted up to `limit`; runs without are absent. */
+  async countByRuns(
     principal: Principal,
     runIds: readonly string[],
     limit: number,
-    after?: FeedbackBoundary,
-  ): Promise<Feedback[]> {
-    return this.#store.listByRuns(this.#pool, requireScope(principal, 'read'), runIds, limit, after);
+  ): Promise<Map<string, number>> {
+    return this.#store.countByRuns(this.#pool, requireScope(principal, 'read'), runIds, limit);
   }
 
   /** Per run and key; runs without feedback are absent. */
@@ -355,7 +354,7 @@ export class FeedbackService {
    */
   async attachWaiting(): Promise<number> {
     let attached = 0;
-    let before: FeedbackBoundary | undefined;
+    let before: { createdAt: string; id: string } | undefined;
     for (let page = 0; page < WAITING_PAGES; page += 1) {
       const waiting = await this.#store.listWaiting(this.#pool, WAITING_PAGE, before);
       for (const workspaceId of new Set(waiting.map((each) => each.workspaceId))) {

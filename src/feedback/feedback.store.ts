@@ -5,6 +5,7 @@
 import { naturalDay, STRAY_DAY } from '../ingest/run-location.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { Queryable } from '../platform/db.js';
+import { keysetCondition, keysetOrder, type Keyset, type PageWindow } from '../platform/keyset.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { Feedback } from './feedback.js';
 
@@ -37,6 +38,8 @@ export interface RunPlace {
   readonly startTime: string;
 }
 
+export type FeedbackLevel = 'run' | 'thread' | 'session';
+
 export interface FeedbackFilter {
   readonly ids?: readonly string[];
   readonly runIds?: readonly string[];
@@ -48,25 +51,28 @@ export interface FeedbackFilter {
   readonly userIds?: readonly string[];
   readonly hasScore?: boolean;
   readonly hasComment?: boolean;
-  /** run: about a run. session: about a project as a whole. */
-  readonly level?: 'run' | 'session';
+  /** run: about a run. thread: about a conversation. session: about a project as a whole. */
+  readonly level?: FeedbackLevel;
+  readonly threadId?: string;
   /** Half-open. */
   readonly createdFrom?: string;
   readonly createdTo?: string;
   readonly comparativeExperimentId?: string;
 }
 
-/** The last item of the page before. */
-export interface FeedbackBoundary {
-  readonly createdAt: string;
-  readonly id: string;
-}
+/** A window, or an offset from the start of the list. */
+export type FeedbackPage = PageWindow & { readonly offset?: number };
 
-export interface FeedbackPage {
-  readonly limit: number;
-  readonly offset?: number;
-  readonly after?: FeedbackBoundary;
-}
+/** Newest first; the names are those of the columns on the way out of a page. */
+const keyset = (value: string, id: string): Keyset => ({
+  value,
+  type: 'timestamptz',
+  id,
+  direction: 'desc',
+  nullable: false,
+});
+const IN_TABLE = keyset('f.created_at', 'f.id');
+const IN_PAGE = keyset('page."createdAt"', 'page.id');
 
 export const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "traceId", f.project_id as "projectId",
   f.key, f.score, f.value, f.comment, f.correction, f.source_type as "sourceType", f.source,
@@ -152,7 +158,10 @@ export class FeedbackStore {
     return stored;
   }
 
-  /** Newest first. Relies on feedback_by_run, feedback_by_project or feedback_by_creation. */
+  /**
+   * Up to `limit + 1`, newest first, in reading order. Relies on feedback_by_run, feedback_by_project or
+   * feedback_by_creation.
+   */
   async list(
     db: Queryable,
     scope: WorkspaceScope,
@@ -160,20 +169,16 @@ export class FeedbackStore {
     page: FeedbackPage,
   ): Promise<Feedback[]> {
     const { sources, params } = feedbackSources(scope, filter);
-    const bind = (value: unknown): string => `$${params.push(value)}`;
-    const beyond =
-      page.after === undefined
-        ? ''
-        : `and (f.created_at, f.id) < (${bind(page.after.createdAt)}::timestamptz, ${bind(page.after.id)}::uuid)`;
+    const behind = keysetCondition(IN_TABLE, page, params);
     const offset = page.offset ?? 0;
-    const reach = bind(page.limit + offset);
+    const reach = `$${params.push(page.limit + 1 + offset)}`;
     const branches = sources.map(
       (source) =>
-        `(select ${FEEDBACK_COLUMNS} ${source} ${beyond} order by f.created_at desc, f.id desc limit ${reach})`,
+        `(select ${FEEDBACK_COLUMNS} ${source} and ${behind} order by ${keysetOrder(IN_TABLE, page)} limit ${reach})`,
     );
     const { rows } = await db.query<Feedback & Record<string, unknown>>(
       `/* feedback.list */ select * from (${branches.join(' union all ')}) as page
-       order by "createdAt" desc, id desc limit ${bind(page.limit)} offset ${bind(offset)}`,
+       order by ${keysetOrder(IN_PAGE, page)} limit $${params.push(page.limit + 1)} offset $${params.push(offset)}`,
       params,
     );
     return rows;
@@ -192,14 +197,14 @@ export class FeedbackStore {
     return rows[0]?.count ?? 0;
   }
 
-  /** The newest `limit` feedbacks of each run, in one statement for all runs. */
+  /** Up to `limit + 1` feedbacks of each run, newest first, in one statement for all runs. */
   async listByRuns(
     db: Queryable,
     scope: WorkspaceScope,
     runIds: readonly string[],
-    limit: number,
-    after?: FeedbackBoundary,
+    page: PageWindow,
   ): Promise<Feedback[]> {
+    const params: unknown[] = [scope.workspaceId, runIds, page.limit + 1];
     const { rows } = await db.query<Feedback & Record<string, unknown>>(
       `/* feedback.list_by_runs */
        select page.*
@@ -207,14 +212,33 @@ export class FeedbackStore {
        cross join lateral (
          select ${FEEDBACK_COLUMNS}
          from feedback f
-         where f.workspace_id = $1 and f.run_id = asked.run_id
-           and ($4::timestamptz is null or (f.created_at, f.id) < ($4::timestamptz, $5::uuid))
-         order by f.created_at desc, f.id desc
+         where f.workspace_id = $1 and f.run_id = asked.run_id and ${keysetCondition(IN_TABLE, page, params)}
+         order by ${keysetOrder(IN_TABLE, page)}
          limit $3
-       ) as page`,
-      [scope.workspaceId, runIds, limit, after?.createdAt ?? null, after?.id ?? null],
+       ) as page
+       order by ${keysetOrder(IN_PAGE, page)}`,
+      params,
     );
     return rows;
+  }
+
+  /** How many feedbacks each run has, counted up to `limit`; runs without are absent. */
+  async countByRuns(
+    db: Queryable,
+    scope: WorkspaceScope,
+    runIds: readonly string[],
+    limit: number,
+  ): Promise<Map<string, number>> {
+    const { rows } = await db.query<{ runId: string; count: number }>(
+      `/* feedback.count_by_runs */
+       select run_id as "runId", least(count(*), $3)::int as count
+       from feedback
+       where workspace_id = $1 and run_id = any ($2::uuid[])
+       group by run_id
+       limit ${runIds.length}`,
+      [scope.workspaceId, runIds, limit],
+    );
+    return new Map(rows.map(({ runId, count }) => [runId, count]));
   }
 
   async find(db: Queryable, scope: WorkspaceScope, ids: readonly string[]): Promise<Feedback[]> {
@@ -280,7 +304,7 @@ export class FeedbackStore {
   async listWaiting(
     db: Queryable,
     limit: number,
-    before?: FeedbackBoundary,
+    before?: { readonly createdAt: string; readonly id: string },
   ): Promise<{ workspaceId: string; id: string; runId: string; createdAt: string }[]> {
     const { rows } = await db.query<{ workspaceId: string; id: string; runId: string; createdAt: string }>(
       `/* feedback.list_waiting */
@@ -325,6 +349,13 @@ export class FeedbackStore {
 
 const json = (value: JsonValue): string | null => (value === null ? null : JSON.stringify(value));
 
+/** Feedback on a run carries the run's thread too; what is said of a thread itself names no run. */
+const LEVELS: Readonly<Record<FeedbackLevel, string>> = {
+  run: 'f.run_id is not null',
+  thread: '(f.run_id is null and f.thread_id is not null)',
+  session: '(f.run_id is null and f.thread_id is null)',
+};
+
 /**
  * The `from … where` clauses whose union is what a filter asks for. A filter by project has two: what is filed
  * there, and what waits for a run that is there; each has its own index and they cannot overlap.
@@ -356,7 +387,8 @@ export function feedbackSources(
   }
   if (filter.hasScore !== undefined) where.push(`f.score is ${filter.hasScore ? 'not ' : ''}null`);
   if (filter.hasComment !== undefined) where.push(`f.comment is ${filter.hasComment ? 'not ' : ''}null`);
-  if (filter.level !== undefined) where.push(`f.run_id is ${filter.level === 'run' ? 'not ' : ''}null`);
+  if (filter.level !== undefined) where.push(LEVELS[filter.level]);
+  if (filter.threadId !== undefined) where.push(`f.thread_id = ${bind(filter.threadId)}`);
   if (filter.createdFrom !== undefined)
     where.push(`f.created_at >= ${bind(filter.createdFrom)}::timestamptz`);
   if (filter.createdTo !== undefined) where.push(`f.created_at < ${bind(filter.createdTo)}::timestamptz`);

@@ -14,6 +14,8 @@ function valueOf(result: Result<Feedback> | undefined): Feedback {
   return result.value;
 }
 
+const page = (limit: number) => ({ limit, backward: false, boundary: undefined });
+
 const count = async (where: string, value: unknown): Promise<number> =>
   Number(
     (await world.database.pool.query(`select count(*) from feedback where ${where} = $1`, [value])).rows[0]
@@ -66,15 +68,15 @@ test('feedback may come before its run: lists by project find it at once, upkeep
   const stored = valueOf((await world.feedback.create(caller, [{ runId, key: 'early', score: 1 }]))[0]);
   expect(stored).toMatchObject({ traceId: null, projectId: null });
   expect(await feedEntries(stored.id)).toEqual([]);
-  expect(await world.feedback.list(caller, { projectIds: [projectId] }, { limit: 10 })).toEqual([]);
+  expect(await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).toEqual([]);
 
   const run = await plantRun(world.database.pool, workspace, { id: runId, projectId });
   const ids = async (): Promise<string[]> =>
-    (await world.feedback.list(caller, { projectIds: [projectId] }, { limit: 10 })).map(({ id }) => id);
+    (await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).map(({ id }) => id);
   expect(await ids()).toEqual([stored.id]);
-  expect(
-    (await world.feedback.list(caller, { traceId: run.traceId }, { limit: 10 })).map(({ id }) => id),
-  ).toEqual([stored.id]);
+  expect((await world.feedback.list(caller, { traceId: run.traceId }, page(10))).map(({ id }) => id)).toEqual(
+    [stored.id],
+  );
   expect((await world.feedback.statsByProjects(caller, [projectId], 'run')).get(projectId)?.[0]?.n).toBe(1);
 
   expect(await world.feedback.attachWaiting()).toBe(1);
@@ -210,7 +212,7 @@ test('a write outside its config is refused with what is allowed, and nothing of
     'min (3) must not be above max (2).',
   ]);
   expect(await count('run_id', runId)).toBe(2);
-  expect(await world.configs.list(caller, { keys: ['fresh', 'broken'] }, { limit: 10 })).toEqual([]);
+  expect(await world.configs.list(caller, { keys: ['fresh', 'broken'] }, page(10))).toEqual([]);
   expect(await feedRows()).toEqual(before);
 
   const stored = valueOf(results[3]);
@@ -227,7 +229,7 @@ test('the first use with a config makes it, later ones do not change it', async 
     { key: 'inline', runId: uuid(), score: 11, config: { ...config, max: 20 } },
   ]);
   expect(second?.ok).toBe(false);
-  expect(await world.configs.list(caller, { nameContains: 'INLINE' }, { limit: 10 })).toMatchObject([
+  expect(await world.configs.list(caller, { nameContains: 'INLINE' }, page(10))).toMatchObject([
     { key: 'inline', max: 10 },
   ]);
 });
@@ -282,7 +284,7 @@ test('workspaces do not see or touch each other', async () => {
     (await world.feedback.create(caller, [{ runId: run.id, key: 'private', score: 1 }]))[0],
   );
   expect(await world.feedback.find(stranger, [id])).toEqual([]);
-  expect(await world.feedback.list(stranger, { runIds: [run.id] }, { limit: 10 })).toEqual([]);
+  expect(await world.feedback.list(stranger, { runIds: [run.id] }, page(10))).toEqual([]);
   expect(await world.feedback.statsByRuns(stranger, [run.id])).toEqual(new Map());
   expect((await world.feedback.update(stranger, id, { score: 0 })).ok).toBe(false);
   expect(await world.feedback.delete(stranger, [id])).toEqual([]);
@@ -303,7 +305,7 @@ test('scopes: ingest and write create, write changes, read reads', async () => {
     code: 'FORBIDDEN',
   });
   await expect(world.feedback.delete(only('read'), [id])).rejects.toMatchObject({ code: 'FORBIDDEN' });
-  await expect(world.feedback.list(only('write'), {}, { limit: 1 })).rejects.toMatchObject({
+  await expect(world.feedback.list(only('write'), {}, page(1))).rejects.toMatchObject({
     code: 'FORBIDDEN',
   });
   expect((await world.feedback.update(only('write'), id, { score: 0 })).ok).toBe(true);
@@ -321,19 +323,25 @@ test('pages are complete and without repeats, by offset and by key', async () =>
     })),
   );
   const filter = { projectIds: [projectId], level: 'session' } as const;
-  const all = await world.feedback.list(caller, filter, { limit: 100 });
+  const all = await world.feedback.list(caller, filter, page(100));
   expect(all.length).toBe(25);
   const seen: string[] = [];
-  for (let after: Feedback | undefined; ;) {
-    const page = await world.feedback.list(caller, filter, { limit: 10, ...(after && { after }) });
-    seen.push(...page.map(({ id }) => id));
-    after = page.at(-1);
-    if (page.length < 10) break;
+  for (let last: Feedback | undefined; ;) {
+    const boundary = last && { value: last.createdAt, id: last.id };
+    const rows = await world.feedback.list(caller, filter, { ...page(10), boundary });
+    const shown = rows.slice(0, 10);
+    seen.push(...shown.map(({ id }) => id));
+    last = shown.at(-1);
+    if (rows.length <= 10) break;
   }
   expect(seen).toEqual(all.map(({ id }) => id));
-  expect((await world.feedback.list(caller, filter, { limit: 10, offset: 20 })).map(({ id }) => id)).toEqual(
-    seen.slice(20),
-  );
+  const middle = all[12] as Feedback;
+  const boundary = { value: middle.createdAt, id: middle.id };
+  const behind = await world.feedback.list(caller, filter, { limit: 3, backward: true, boundary });
+  expect(behind.map(({ id }) => id)).toEqual(seen.slice(8, 12).reverse());
+  expect(
+    (await world.feedback.list(caller, filter, { ...page(10), offset: 20 })).map(({ id }) => id),
+  ).toEqual(seen.slice(20));
   expect(await world.feedback.count(caller, { ...filter, keys: ['odd'] }, 100)).toBe(12);
   expect(await world.feedback.count(caller, filter, 7)).toBe(7);
   expect(

@@ -1,0 +1,115 @@
+/** Queries and mutations of feedback. */
+import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { PageArgs, pageComplexity, pageFromRows, toCount, type Page } from '../graphql/connection.js';
+import { requirePrincipal, type GraphqlContext } from '../graphql/context.js';
+import type { Cursors } from '../graphql/cursor.js';
+import { parseId } from '../graphql/global-id.js';
+import { toUserErrors } from '../graphql/user-error.js';
+import {
+  CreateFeedbackInput,
+  DeleteFeedbackInput,
+  FeedbackFilterArgs,
+  toDraft,
+  toFilter,
+  toPatch,
+  UpdateFeedbackInput,
+} from './feedback.inputs.js';
+import type { FeedbackService } from './feedback.service.js';
+import type { FeedbackStats } from './feedback-stats.store.js';
+import {
+  CreateFeedbackPayload,
+  DeleteFeedbackPayload,
+  FEEDBACK_NODE,
+  FeedbackConnection,
+  FeedbackStatsType,
+  FeedbackType,
+  UpdateFeedbackPayload,
+} from './feedback.types.js';
+import type { Feedback } from './feedback.js';
+
+const STATS_COMPLEXITY = 20;
+
+@Resolver(() => FeedbackType)
+export class FeedbackResolver {
+  readonly #feedback: FeedbackService;
+  readonly #cursors: Cursors;
+
+  constructor({ feedback, cursors }: { feedback: FeedbackService; cursors: Cursors }) {
+    this.#feedback = feedback;
+    this.#cursors = cursors;
+  }
+
+  @Query(() => FeedbackConnection, {
+    complexity: pageComplexity,
+    description: 'Feedback of the workspace, newest first.',
+  })
+  async feedback(
+    @Args(() => FeedbackFilterArgs) args: FeedbackFilterArgs,
+    @Args(() => PageArgs) page: PageArgs,
+    @Ctx() context: GraphqlContext,
+  ): Promise<Page<Feedback>> {
+    const principal = requirePrincipal(context);
+    const filter = toFilter(args);
+    const request = this.#cursors.request(page, { order: 'feedback.createdAt', direction: 'desc', filter });
+    return pageFromRows({
+      cursors: this.#cursors,
+      request,
+      rows: await this.#feedback.list(principal, filter, request),
+      position: ({ createdAt, id }) => ({ value: createdAt, id }),
+      count: async (limit) => toCount(await this.#feedback.count(principal, filter, limit + 1), limit),
+    });
+  }
+
+  @Query(() => [FeedbackStatsType], {
+    complexity: STATS_COMPLEXITY,
+    description: 'Figures per key over all feedback that matches.',
+  })
+  feedbackStats(
+    @Args(() => FeedbackFilterArgs) args: FeedbackFilterArgs,
+    @Ctx() context: GraphqlContext,
+  ): Promise<FeedbackStats[]> {
+    return this.#feedback.statsOf(requirePrincipal(context), toFilter(args));
+  }
+
+  @Mutation(() => CreateFeedbackPayload, {
+    description:
+      'Stores each feedback by itself. What its config does not allow is refused with what is allowed.',
+  })
+  async createFeedback(
+    @Arg('input', () => CreateFeedbackInput) input: CreateFeedbackInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<CreateFeedbackPayload> {
+    const results = await this.#feedback.create(requirePrincipal(context), input.feedback.map(toDraft));
+    const problems = results.flatMap((result, index) =>
+      result.ok
+        ? []
+        : result.problems.map((each) => ({ ...each, path: ['feedback', String(index), ...each.path] })),
+    );
+    return {
+      feedback: results.flatMap((result) => (result.ok ? [result.value] : [])),
+      errors: toUserErrors(problems),
+    };
+  }
+
+  @Mutation(() => UpdateFeedbackPayload)
+  async updateFeedback(
+    @Arg('input', () => UpdateFeedbackInput) input: UpdateFeedbackInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<UpdateFeedbackPayload> {
+    const id = parseId(FEEDBACK_NODE, input.id, ['input', 'id']);
+    const result = await this.#feedback.update(requirePrincipal(context), id, toPatch(input));
+    return result.ok
+      ? { feedback: result.value, errors: [] }
+      : { feedback: null, errors: toUserErrors(result.problems) };
+  }
+
+  @Mutation(() => DeleteFeedbackPayload, { description: 'Ids that do not exist are ignored.' })
+  async deleteFeedback(
+    @Arg('input', () => DeleteFeedbackInput) input: DeleteFeedbackInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<DeleteFeedbackPayload> {
+    const ids = input.ids.map((id) => parseId(FEEDBACK_NODE, id, ['input', 'ids']));
+    const deleted = await this.#feedback.delete(requirePrincipal(context), ids);
+    return { deletedIds: deleted.map(({ id }) => id), errors: [] };
+  }
+}

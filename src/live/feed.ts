@@ -8,7 +8,13 @@ import type { Queryable } from '../platform/db.js';
 export type FeedKind = 's' | 'e' | 'u' | 'f' | 'd';
 
 /** [kind, index into the row's project ids, run id, trace id, feedback id (kind f only)] */
-export type FeedEntry = readonly [kind: FeedKind, project: number, runId: string, traceId: string, feedbackId?: string];
+export type FeedEntry = readonly [
+  kind: FeedKind,
+  project: number,
+  runId: string,
+  traceId: string,
+  feedbackId?: string,
+];
 
 export interface FeedRow {
   readonly xid: string;
@@ -28,9 +34,8 @@ export async function appendFeed(
   projectIds: readonly string[],
   entries: readonly FeedEntry[],
 ): Promise<void> {
-  await tx.query('/* feed.append */ insert into feed (workspace_id, project_ids, entries) values ($1, $2, $3)', [
-    workspaceId,
-    projectIds,
-    JSON.stringify(entries),
-  ]);
+  await tx.query(
+    '/* feed.append */ insert into feed (workspace_id, project_ids, entries) values ($1, $2, $3)',
+    [workspaceId, projectIds, JSON.stringify(entries)],
+  );
 }

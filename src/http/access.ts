@@ -1,0 +1,62 @@
+/**
+ * Who may call what, decided before a body is read. Each route declares its access; the credentials are checked,
+ * then the scope, then the key's allowance.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { AppError, RETRY_AFTER_SECONDS } from '../platform/errors.js';
+import type { Metrics } from '../platform/metrics.js';
+import { requireScope } from '../tenancy/principal.js';
+import type { Principal } from '../tenancy/principal.js';
+import type { Authenticate, RateClass, RateLimit } from './ports.js';
+
+export interface AccessDeps {
+  readonly authenticator: Authenticate;
+  readonly rateLimiter: RateLimit;
+  readonly metrics: Metrics;
+}
+
+export function installAccess(app: FastifyInstance, deps: AccessDeps): void {
+  app.decorateRequest('principal', undefined);
+  app.addHook('onRoute', (route) => {
+    if (route.config?.access === undefined) {
+      throw new Error(
+        `The route ${String(route.method)} ${route.url} does not say who may call it (config.access).`,
+      );
+    }
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    const { access, rateClass } = request.routeOptions.config;
+    // Paths that do not exist have no config; the answer is the same for everybody.
+    if (access === undefined || access === 'public') return;
+    if (access === 'optional' && !hasCredentials(request)) return;
+    const principal = await deps.authenticator.authenticate({
+      apiKey: request.headers['x-api-key'],
+      authorization: request.headers.authorization,
+      tenantId: request.headers['x-tenant-id'],
+      remoteAddress: request.ip,
+    });
+    if (access !== 'optional' && access !== 'any') requireScope(principal, access);
+    request.principal = principal;
+    await charge(deps, principal, rateClass ?? 'api', reply);
+  });
+}
+
+const hasCredentials = (request: FastifyRequest): boolean =>
+  request.headers['x-api-key'] !== undefined || request.headers.authorization !== undefined;
+
+async function charge(
+  deps: AccessDeps,
+  principal: Principal,
+  rateClass: RateClass,
+  reply: FastifyReply,
+): Promise<void> {
+  const decision = await deps.rateLimiter.take(principal.keyId, rateClass, 1);
+  void reply.header('x-ratelimit-limit', decision.limit).header('x-ratelimit-remaining', decision.remaining);
+  if (decision.allowed) return;
+  deps.metrics.ingestShed.inc({ reason: 'rate' });
+  // Tracing clients give up after a few tries: a short wait would only spend them.
+  const least = rateClass === 'ingest' ? RETRY_AFTER_SECONDS : 1;
+  throw new AppError('RATE_LIMITED', `More than ${decision.limit} requests per minute with this key.`, {
+    retryAfterSeconds: Math.max(least, Math.ceil(decision.retryAfterSeconds)),
+  });
+}

@@ -1,0 +1,263 @@
+/**
+ * Gathers the parts of POST /runs/multipart into runs, feedback and attachments. Parts may come in any order and
+ * interleaved; a broken one is refused with its run's id and field, its neighbours are kept. Attachments go to the
+ * store while the body still arrives.
+ */
+import { isUtf8 } from 'node:buffer';
+import type { AttachmentService, AttachmentUpload } from '../attachments/attachment.service.js';
+import { INTAKE_LIMITS } from '../ingest/limits.js';
+import { payloadFromText } from '../ingest/payload.js';
+import type { AttachmentRef, JsonObject, Payload, Refusal } from '../ingest/run-event.js';
+import { PART_FIELDS } from '../ingest/wire-run.js';
+import type { PartField, WireRun } from '../ingest/wire-run.js';
+import { AppError } from '../platform/errors.js';
+import { isUuid } from '../platform/ids.js';
+import { cleanText } from '../platform/json-text.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import { JSON_LIMITS } from './body.js';
+import type { Lease } from './body.js';
+import type { PartHandler, PartHeaders } from './multipart.js';
+
+const RUN_PART = /^(post|patch)\.([^.]+)(?:\.(.+))?$/;
+const ATTACHMENT_PART = /^attachment\.([^.]+)\.(.+)$/s;
+const FEEDBACK_PART = /^feedback\.([^.]+)$/;
+
+/** Of the fields in a part of their own; the main part is `undefined`. */
+interface RunParts {
+  readonly kind: WireRun['kind'];
+  readonly id: string;
+  main: JsonObject | undefined;
+  readonly fields: Map<PartField, Payload>;
+  readonly notes: string[];
+  bytes: number;
+  /** A part that cannot be read refuses the whole run, by the field it holds. */
+  refusal: Refusal | undefined;
+}
+
+type Current =
+  | { readonly kind: 'json'; readonly name: string; readonly chunks: Buffer[] }
+  | { readonly kind: 'attachment'; readonly runId: string; readonly upload: AttachmentUpload }
+  | { readonly kind: 'ignored' };
+
+export interface CollectedRuns {
+  /** Posts before patches. */
+  readonly runs: readonly WireRun[];
+  readonly feedback: readonly JsonObject[];
+  readonly refusals: readonly Refusal[];
+}
+
+export class RunPartsCollector implements PartHandler {
+  readonly #scope: WorkspaceScope;
+  readonly #attachments: AttachmentService;
+  readonly #lease: Lease;
+  readonly #runs = new Map<string, RunParts>();
+  readonly #feedback: JsonObject[] = [];
+  readonly #refusals: Refusal[] = [];
+  readonly #stored = new Map<string, AttachmentRef[]>();
+  readonly #started = new Map<string, Set<string>>();
+  readonly #open = new Set<AttachmentUpload>();
+  #current: Current = { kind: 'ignored' };
+  #jsonBytes = 0;
+  #work: (() => Promise<void>)[] = [];
+
+  constructor(deps: { scope: WorkspaceScope; attachments: AttachmentService; lease: Lease }) {
+    this.#scope = deps.scope;
+    this.#attachments = deps.attachments;
+    this.#lease = deps.lease;
+  }
+
+  onPart(headers: PartHeaders): void {
+    const attachment = ATTACHMENT_PART.exec(headers.name);
+    this.#current =
+      attachment === null
+        ? { kind: 'json', name: headers.name, chunks: [] }
+        : this.#beginAttachment(attachment, headers.contentType);
+  }
+
+  onData(data: Buffer): void {
+    const current = this.#current;
+    if (current.kind === 'json') {
+      this.#jsonBytes += data.length;
+      if (this.#jsonBytes > JSON_LIMITS.maxDecodedBytes) {
+        throw new AppError(
+          'PAYLOAD_TOO_LARGE',
+          `Runs without their attachments may have ${JSON_LIMITS.maxDecodedBytes} bytes per request.`,
+        );
+      }
+      this.#lease.add(data.length);
+      current.chunks.push(data);
+    } else if (current.kind === 'attachment') {
+      current.upload.push(data);
+      if (current.upload.hasFullChunk) this.#work.push(() => current.upload.flush());
+    }
+  }
+
+  onPartEnd(): void {
+    const current = this.#current;
+    this.#current = { kind: 'ignored' };
+    if (current.kind === 'json') this.#takeJson(current.name, current.chunks);
+    else if (current.kind === 'attachment')
+      this.#work.push(() => this.#finishAttachment(current.runId, current.upload));
+  }
+
+  /** Waits for what the bytes so far started. Called between chunks, which is what slows a fast client down. */
+  async settle(): Promise<void> {
+    const work = this.#work;
+    this.#work = [];
+    for (const step of work) await step();
+  }
+
+  /** Removes what attachments left behind that were not finished. */
+  async abort(): Promise<void> {
+    for (const upload of this.#open) await upload.abort();
+  }
+
+  collected(): CollectedRuns {
+    const refusals = [...this.#refusals];
+    const runs: WireRun[] = [];
+    for (const kind of ['create', 'update'] as const) {
+      for (const parts of this.#runs.values()) {
+        if (parts.kind !== kind) continue;
+        if (parts.refusal === undefined) {
+          runs.push(this.#wireRun(parts));
+        } else {
+          refusals.push(parts.refusal);
+          // No run that consists of files alone, in place of the one that was refused.
+          this.#stored.delete(parts.id.toLowerCase());
+        }
+      }
+    }
+    // Files of runs this body says nothing else about.
+    for (const [id, attachments] of this.#stored) {
+      runs.push({ kind: 'update', id, run: {}, attachments, mayBeDeep: false, mayBeLarge: false });
+    }
+    return { runs, feedback: this.#feedback, refusals };
+  }
+
+  #wireRun(parts: RunParts): WireRun {
+    const attachments = this.#stored.get(parts.id.toLowerCase());
+    this.#stored.delete(parts.id.toLowerCase());
+    return {
+      kind: parts.kind,
+      id: parts.id,
+      run: parts.main ?? {},
+      parts: parts.fields,
+      notes: parts.notes,
+      ...(attachments === undefined ? {} : { attachments }),
+      // Depth was seen to part by part.
+      mayBeDeep: false,
+      mayBeLarge: parts.bytes > INTAKE_LIMITS.runFieldBytes,
+    };
+  }
+
+  #takeJson(name: string, chunks: readonly Buffer[]): void {
+    const run = RUN_PART.exec(name);
+    if (run !== null) {
+      this.#takeRunPart(run, chunks);
+      return;
+    }
+    const feedback = FEEDBACK_PART.exec(name);
+    if (feedback === null) {
+      this.#refusals.push({
+        id: undefined,
+        field: name.slice(0, 100),
+        message: 'Parts are called post.*, patch.*, attachment.* or feedback.*.',
+      });
+      return;
+    }
+    const value = readPart(chunks);
+    if (value === undefined || !isObject(value.payload.value)) {
+      this.#refusals.push({ id: feedback[1], field: 'feedback', message: 'The part is not a JSON object.' });
+    } else {
+      this.#feedback.push({ id: feedback[1] ?? null, ...value.payload.value });
+    }
+  }
+
+  #takeRunPart([, verb, id = '', field]: readonly (string | undefined)[], chunks: readonly Buffer[]): void {
+    const parts = this.#partsOf(verb === 'post' ? 'create' : 'update', id);
+    if (field !== undefined && !isPartField(field)) {
+      this.#refusals.push({
+        id,
+        field: field.slice(0, 100),
+        message: 'No field of a run comes as a part of this name.',
+      });
+      return;
+    }
+    const value = readPart(chunks);
+    if (value === undefined) {
+      parts.refusal ??= { id, field, message: 'The part is not valid JSON in UTF-8.' };
+      return;
+    }
+    parts.bytes += value.bytes;
+    if (value.note !== undefined) parts.notes.push(`${field ?? 'run'}: ${value.note}`);
+    if (field !== undefined) parts.fields.set(field, value.payload);
+    else if (isObject(value.payload.value)) parts.main = { ...parts.main, ...value.payload.value };
+    else parts.refusal ??= { id, field, message: 'The run is not a JSON object, or nests too deep.' };
+  }
+
+  #partsOf(kind: WireRun['kind'], id: string): RunParts {
+    const key = `${kind}.${id}`;
+    let parts = this.#runs.get(key);
+    if (parts === undefined) {
+      if (this.#runs.size === INTAKE_LIMITS.runsPerRequest) throw tooManyRuns();
+      parts = { kind, id, main: undefined, fields: new Map(), notes: [], bytes: 0, refusal: undefined };
+      this.#runs.set(key, parts);
+    }
+    return parts;
+  }
+
+  #beginAttachment(match: RegExpExecArray, mimeType: string | undefined): Current {
+    const [, id = '', raw = ''] = match;
+    const name = cleanText(raw);
+    const refuse = (message: string): Current => {
+      this.#refusals.push({ id, field: `attachment.${name.slice(0, 100)}`, message });
+      return { kind: 'ignored' };
+    };
+    if (!isUuid(id)) return refuse('The part does not name a run.');
+    if (name.length > INTAKE_LIMITS.attachmentNameLength) {
+      return refuse(`An attachment's name may have ${INTAKE_LIMITS.attachmentNameLength} characters.`);
+    }
+    const runId = id.toLowerCase();
+    const names = this.#started.get(runId) ?? new Set<string>();
+    this.#started.set(runId, names.add(name));
+    if (names.size > INTAKE_LIMITS.attachmentsPerRun) {
+      return refuse(`A run may have ${INTAKE_LIMITS.attachmentsPerRun} attachments; the run itself is kept.`);
+    }
+    const upload = this.#attachments.begin(this.#scope, { runId, name, mimeType });
+    this.#open.add(upload);
+    return { kind: 'attachment', runId, upload };
+  }
+
+  async #finishAttachment(runId: string, upload: AttachmentUpload): Promise<void> {
+    const result = await upload.finish();
+    this.#open.delete(upload);
+    if ('message' in result) {
+      this.#refusals.push(result);
+      return;
+    }
+    const stored = this.#stored.get(runId) ?? [];
+    this.#stored.set(runId, [...stored.filter((ref) => ref.name !== result.name), result]);
+  }
+}
+
+export const tooManyRuns = (): AppError =>
+  new AppError('PAYLOAD_TOO_LARGE', `A request may have ${INTAKE_LIMITS.runsPerRequest} posts and patches.`);
+
+const isPartField = (field: string): field is PartField => (PART_FIELDS as readonly string[]).includes(field);
+
+const isObject = (value: Payload['value']): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Undefined for what is no JSON. */
+function readPart(
+  chunks: readonly Buffer[],
+): { payload: Payload; note: string | undefined; bytes: number } | undefined {
+  const bytes = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  if (!isUtf8(bytes)) return undefined;
+  try {
+    return { ...payloadFromText(bytes.toString('utf8')), bytes: bytes.length };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

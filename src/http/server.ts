@@ -1,0 +1,143 @@
+/**
+ * The HTTP server of a gateway: connections, request ids, prefixes, bodies, metrics and draining. What the routes
+ * do is theirs; who may call them is in access.ts, how failures look in errors.ts.
+ */
+import { fastify } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import { AppError } from '../platform/errors.js';
+import type { Ids } from '../platform/ids.js';
+import type { Logger } from '../platform/log.js';
+import type { Metrics } from '../platform/metrics.js';
+import { installAccess } from './access.js';
+import { BodyReader } from './body.js';
+import { installErrorHandling } from './errors.js';
+import { healthRoutes } from './health.routes.js';
+import type { Readiness } from './health.routes.js';
+import type { Authenticate, Mount, RateLimit, RouteModule } from './ports.js';
+
+export interface HttpServerOptions {
+  readonly log: Logger;
+  readonly ids: Ids;
+  readonly metrics: Metrics;
+  readonly authenticator: Authenticate;
+  readonly rateLimiter: RateLimit;
+  readonly routes: readonly RouteModule[];
+  readonly limits: { readonly maxInFlightBytes: number };
+  /** What a probe of readiness finds, besides draining. */
+  readonly ready: () => Promise<Readiness>;
+}
+
+export interface HttpServer {
+  /** For what needs the server itself: sockets, plugins of the GraphQL transport. */
+  readonly app: FastifyInstance;
+  /** Resolves with the address, `http://host:port`. */
+  listen(address: { host: string; port: number }): Promise<string>;
+  /**
+   * Stops accepting connections at once, lets requests under way end and closes the rest. Idempotent; resolves when
+   * the last connection is gone.
+   */
+  drain(): Promise<void>;
+}
+
+const PREFIXES: Readonly<Record<Mount, readonly string[]>> = {
+  v1: ['', '/api', '/api/v1'],
+  platform: ['/v1/platform', '/api/v1/platform'],
+  v2: ['/api/v2', '/v2'],
+  root: [''],
+};
+
+// Above the idle time of any usual balancer, which would otherwise send into a connection that just closed.
+const KEEP_ALIVE_MS = 75_000;
+const HEADERS_MS = 10_000;
+const REQUEST_MS = 300_000;
+const REQUESTS_PER_SOCKET = 10_000;
+// Presigned links carry an attachment's name.
+const MAX_PARAM_LENGTH = 4_096;
+
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { log, ids, metrics } = options;
+  let draining: Promise<void> | undefined;
+  const app: FastifyInstance = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    disableRequestLogging: true,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_MS,
+    maxRequestsPerSocket: REQUESTS_PER_SOCKET,
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: 5_000 },
+    genReqId: (request) => traceIdOf(request) ?? ids.uuid(),
+    // Requests that still come in on open connections while draining are served; readiness turned away the rest.
+    return503OnClosing: false,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAM_LENGTH },
+  });
+  app.decorate('bodies', new BodyReader({ maxInFlightBytes: options.limits.maxInFlightBytes, metrics }));
+  installBodies(app);
+  installErrorHandling(app, { ids, metrics });
+  installAccess(app, options);
+  installTelemetry(app, metrics);
+  app.addHook('onSend', async (request, reply) => {
+    void reply.header('x-request-id', request.id);
+    if (draining !== undefined) void reply.header('connection', 'close');
+  });
+  const health = healthRoutes({ metrics, ready: options.ready, isDraining: () => draining !== undefined });
+  for (const module of [...options.routes, ...health]) await mount(app, module);
+  return {
+    app,
+    listen: async ({ host, port }) => app.listen({ host, port }),
+    drain: async () => {
+      draining ??= app.close();
+      await draining;
+    },
+  };
+}
+
+async function mount(app: FastifyInstance, module: RouteModule): Promise<void> {
+  for (const prefix of PREFIXES[module.mount]) {
+    await app.register(
+      (scope, _options, done) => {
+        scope.addHook('onRoute', (route) => {
+          route.config = { ...route.config, module: module.name };
+        });
+        module.register(scope);
+        done();
+      },
+      { prefix },
+    );
+  }
+}
+
+/** Content types are not looked at for JSON: the SDKs send some of it as text/plain. */
+function installBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', async (request: FastifyRequest, payload: IncomingMessage) => {
+    if (request.routeOptions.config.body === 'stream') return undefined;
+    if (request.headers['content-type']?.startsWith('multipart/') === true) {
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'This path takes JSON.');
+    }
+    return app.bodies.json(payload);
+  });
+}
+
+function installTelemetry(app: FastifyInstance, metrics: Metrics): void {
+  app.addHook('onResponse', async (request, reply) => {
+    const module = request.routeOptions.config.module ?? 'none';
+    metrics.httpRequests.inc({ module, status: `${Math.floor(reply.statusCode / 100)}xx` });
+    metrics.httpSeconds.observe({ module }, reply.elapsedTime / 1_000);
+    const line = {
+      method: request.method,
+      path: request.routeOptions.url,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+    };
+    if (reply.statusCode >= 400) request.log.info(line, 'request');
+    else request.log.debug(line, 'request');
+  });
+}
+
+/** The trace id of a W3C traceparent header, so that one id finds a request in all logs. */
+function traceIdOf(request: IncomingMessage): string | undefined {
+  const header = request.headers['traceparent'];
+  return typeof header === 'string'
+    ? /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(header)?.[1]
+    : undefined;
+}

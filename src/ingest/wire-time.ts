@@ -1,0 +1,63 @@
+/**
+ * Times as clients send them: ISO 8601 with Z, an offset or nothing (then UTC), or numbers of milliseconds since
+ * the epoch. Microseconds survive. Clocks that are wrong are kept as they are, as long as the year has four digits.
+ */
+
+const ISO =
+  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?)?)?$/;
+const NUMBER = /^-?\d+(?:\.\d+)?$/;
+
+const MIN_US = Date.parse('0001-01-01T00:00:00Z') * 1_000;
+// The last microsecond of 9999 lies between two doubles; this is the greater one below it.
+const MAX_US = 253_402_300_799_999_968;
+/** Numbers below this are seconds: as milliseconds they would lie before March 1973. */
+const SECONDS_BELOW = 1e11;
+
+function inRange(us: number): number {
+  if (!(us >= MIN_US) || us > MAX_US + 32) return Number.NaN;
+  return Math.min(us, MAX_US);
+}
+
+function fromNumber(value: number): number {
+  return inRange(Math.round(Math.abs(value) < SECONDS_BELOW ? value * 1e6 : value * 1e3));
+}
+
+function utcMs(
+  year: number,
+  month: number,
+  day: number,
+  hour: number,
+  minute: number,
+  second: number,
+): number {
+  if (month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 60) return Number.NaN;
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day);
+  // 31 April would silently become 1 May.
+  if (date.getUTCDate() !== day) return Number.NaN;
+  return date.getTime() + ((hour * 60 + minute) * 60 + second) * 1_000;
+}
+
+function offsetMinutes(zone: string | undefined): number {
+  if (zone === undefined || zone === 'Z' || zone === 'z') return 0;
+  const hours = Number(zone.slice(1, 3));
+  const minutes = zone.length > 3 ? Number(zone.slice(-2)) : 0;
+  return (zone.charCodeAt(0) === 0x2d ? -1 : 1) * (hours * 60 + minutes);
+}
+
+function fromText(text: string): number {
+  const match = ISO.exec(text.trim());
+  if (match === null) return NUMBER.test(text) ? fromNumber(Number(text)) : Number.NaN;
+  const [, year, month, day, hour = '0', minute = '0', second = '0', fraction = '', zone] = match;
+  const ms = utcMs(Number(year), Number(month), Number(day), Number(hour), Number(minute), Number(second));
+  const micros = Number(fraction.slice(0, 6).padEnd(6, '0'));
+  return inRange((ms - offsetMinutes(zone) * 60_000) * 1_000 + micros);
+}
+
+/** Microseconds since the epoch; undefined for null and absent; NaN for what is no time of years 1 to 9999. */
+export function parseWireTime(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'string') return fromText(value);
+  if (typeof value === 'number') return fromNumber(value);
+  return value instanceof Date ? inRange(value.getTime() * 1_000) : Number.NaN;
+}

@@ -20,12 +20,16 @@ function random(seed: number): () => number {
 
 const next = random(42);
 const VOCABULARY = Array.from({ length: 2_000 }, () =>
-  Array.from({ length: 3 + Math.floor(next() * 7) }, () => 'abcdefghijklmnopqrstuvwxyz'[Math.floor(next() * 26)]).join(''),
+  Array.from(
+    { length: 3 + Math.floor(next() * 7) },
+    () => 'abcdefghijklmnopqrstuvwxyz'[Math.floor(next() * 26)],
+  ).join(''),
 );
 
 function prose(characters: number): string {
   let text = '';
-  while (text.length < characters) text += `${VOCABULARY[Math.floor(next() ** 3 * VOCABULARY.length)] ?? ''} `;
+  while (text.length < characters)
+    text += `${VOCABULARY[Math.floor(next() ** 3 * VOCABULARY.length)] ?? ''} `;
   return text.slice(0, characters);
 }
 
@@ -73,13 +77,29 @@ export function wireRun(size: Size, ms = Date.now(), project = 'bench'): WireRun
     run_type: 'llm',
     start_time: start,
     end_time: new Date(ms + 100 + Math.floor(next() * 4_000)).toISOString(),
-    inputs: { messages: [{ role: 'system', content: prose(ask / 2) }, { role: 'user', content: prose(ask / 2) }] },
+    inputs: {
+      messages: [
+        { role: 'system', content: prose(ask / 2) },
+        { role: 'user', content: prose(ask / 2) },
+      ],
+    },
     outputs: {
       content: prose(answer),
-      usage_metadata: { input_tokens: promptTokens, output_tokens: completionTokens, total_tokens: promptTokens + completionTokens },
+      usage_metadata: {
+        input_tokens: promptTokens,
+        output_tokens: completionTokens,
+        total_tokens: promptTokens + completionTokens,
+      },
     },
     extra: {
-      metadata: { thread_id: `t${Math.floor(next() * 500)}`, ls_model_name: 'toy-1', ls_provider: 'local', region: 'eu', tier: 'gold', user: `u${Math.floor(next() * 1_000)}` },
+      metadata: {
+        thread_id: `t${Math.floor(next() * 500)}`,
+        ls_model_name: 'toy-1',
+        ls_provider: 'local',
+        region: 'eu',
+        tier: 'gold',
+        user: `u${Math.floor(next() * 1_000)}`,
+      },
       runtime: { sdk: 'langsmith-js', runtime: 'node' },
     },
     tags: ['prod', 'bench'],

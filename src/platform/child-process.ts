@@ -12,6 +12,8 @@ export interface KeptProcessOptions {
   readonly name: string;
   readonly file: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Flags of the runtime. Default: the parent's, so that both run from sources or both from the build. */
+  readonly execArgv?: readonly string[];
   readonly log: Logger;
   /** Exit codes after which starting again is pointless; reported instead. */
   readonly fatalCodes: readonly number[];
@@ -48,10 +50,9 @@ export class KeptProcess {
   }
 
   #start(): void {
-    const { name, file, env, log, fatalCodes, onFatal } = this.#options;
+    const { name, file, env, log, fatalCodes, onFatal, execArgv = process.execArgv } = this.#options;
     const started = performance.now();
-    // The child has the parent's loader flags, so that both run from sources or both from the build.
-    const child = spawn(process.execPath, [...process.execArgv, file], {
+    const child = spawn(process.execPath, [...execArgv, file], {
       env,
       stdio: ['ignore', 'inherit', 'inherit'],
       detached: true,

@@ -34,6 +34,8 @@ export interface EmbeddedPostgresOptions {
   readonly log: Logger;
   /** Further `name=value` server settings. */
   readonly settings?: readonly string[];
+  /** Port to listen on. Default: one that is free. */
+  readonly port?: number;
 }
 
 export interface EmbeddedPostgres {
@@ -63,8 +65,9 @@ async function serverIdentity(): Promise<Identity> {
       .split('\n')
       .map((line) => line.split(':'))
       .find((entry) => entry[0] === name);
-    if (fields?.[2] !== undefined && fields[3] !== undefined)
-      {return { uid: Number(fields[2]), gid: Number(fields[3]) };}
+    if (fields?.[2] !== undefined && fields[3] !== undefined) {
+      return { uid: Number(fields[2]), gid: Number(fields[3]) };
+    }
   }
   throw new Error(
     'Postgres must not run as root, and neither the user "postgres" nor "nobody" exists. Set DATABASE_URL.',
@@ -361,7 +364,7 @@ async function launch(
   identity: Identity,
   options: EmbeddedPostgresOptions,
 ): Promise<EmbeddedPostgres> {
-  const port = await freePort();
+  const port = options.port ?? (await freePort());
   const settings = [
     `port=${port}`,
     'listen_addresses=127.0.0.1',

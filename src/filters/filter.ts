@@ -3,7 +3,8 @@
  * Pure: no parsing, no SQL.
  */
 
-export type ComparisonOp = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'like' | 'notlike' | 'has' | 'exists' | 'search';
+export type ComparisonOp =
+  'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'like' | 'notlike' | 'has' | 'exists' | 'search';
 
 export type FilterLiteral = string | number | boolean | null;
 

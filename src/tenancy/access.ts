@@ -120,6 +120,7 @@ export function decideAccess(facts: KeyFacts, requested: RequestedWorkspace, now
       scopes,
       expiresAtMs,
       organizationAdmin: scopes.has('admin') && administersOrganization(facts),
+      reach: facts.workspaceId === undefined ? 'organization' : 'workspace',
     },
   };
 }

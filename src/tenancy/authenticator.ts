@@ -17,7 +17,7 @@ import type { Principal } from './principal.js';
 import { TokenBuckets } from './token-buckets.js';
 import type { BucketShape } from './token-buckets.js';
 
-/** Rung with a key's id when what the key may do has changed. */
+/** Rung with a key's id when what the key may do has changed, with nothing when that is true of many keys. */
 export const KEYS_TOPIC = 'keys';
 
 export type HeaderValue = string | readonly string[] | undefined;
@@ -192,7 +192,8 @@ export class Authenticator {
   /** A ring also drops what is known to be unknown: the news may be that a key now exists. */
   #forget(keyId: string): void {
     for (const [name, entry] of this.#entries) {
-      if (entry.facts === undefined || entry.facts.keyId === keyId) this.#entries.delete(name);
+      if (keyId === '' || entry.facts === undefined || entry.facts.keyId === keyId)
+        this.#entries.delete(name);
     }
     this.#watch();
   }

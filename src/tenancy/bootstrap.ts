@@ -49,9 +49,7 @@ export async function bootstrapInstallation(deps: BootstrapDeps): Promise<Bootst
     const keys = new KeyStore({ db: tx });
     const place = { organizationId: first.organizationId, workspaceId: first.workspaceId };
     if (deps.initApiKey !== undefined) {
-      if (!(await keys.exists(keyMac(deps.pepper, deps.initApiKey)))) {
-        await addKey(keys, deps, first, deps.initApiKey);
-      }
+      await addOnce(tx, deps, first, deps.initApiKey);
       return place;
     }
     if (await keys.any()) return place;
@@ -113,6 +111,18 @@ insert into workspace_members (workspace_id, user_id, role, created_at) values (
     [first.workspaceId, first.ownerId, now],
   );
   return first;
+}
+
+/** A value is added once in its life: after a revocation or two rotations a restart must not bring it back. */
+async function addOnce(tx: Queryable, deps: BootstrapDeps, first: First, secret: string): Promise<void> {
+  const keys = new KeyStore({ db: tx });
+  const mac = keyMac(deps.pepper, secret);
+  const { rowCount } = await tx.query(
+    `/* bootstrap.note_init_key */
+insert into installation (key, value) values ($1, $2) on conflict (key) do nothing`,
+    [`init_api_key:${mac.toString('hex')}`, deps.clock.now().toISOString()],
+  );
+  if (rowCount === 1 && !(await keys.exists(mac))) await addKey(keys, deps, first, secret);
 }
 
 /** Bound to the workspace, so that clients need no X-Tenant-Id; through its owner it administers the organisation. */

@@ -3,6 +3,8 @@
  * table: what a caller may see and change of it is bounded by a KeyReach instead.
  */
 import type { Queryable } from '../platform/db.js';
+import { keysetCondition, keysetOrder } from '../platform/keyset.js';
+import type { Keyset, PageWindow } from '../platform/keyset.js';
 import type { KeyFacts, OrganizationRole, WorkspaceRole } from './access.js';
 import type { ApiKey, KeyKind } from './api-key.js';
 import type { Scope } from './principal.js';
@@ -92,6 +94,9 @@ const MEMBERSHIP = `
   left join workspace_members wm on wm.workspace_id = w.id and wm.user_id = k.user_id`;
 const membershipOf = (workspace: string): string => MEMBERSHIP.replace('%workspace', workspace);
 
+// Ids are made in order of time.
+const NEWEST_FIRST: Keyset = { value: 'k.id', type: 'uuid', id: 'k.id', direction: 'desc', nullable: false };
+
 // $1 organisation, $2 workspace, $3 whether keys of the whole organisation are included.
 const WITHIN_REACH = `k.organization_id = $1 and (k.workspace_id = $2 or (k.workspace_id is null and $3))`;
 const reachValues = (reach: KeyReach): unknown[] => [
@@ -164,28 +169,30 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     );
   }
 
-  /** Newest first: ids are made in order of time. */
-  async list(reach: KeyReach, page: { beforeId: string | undefined; limit: number }): Promise<ApiKey[]> {
+  /** Up to `limit + 1`, newest first. */
+  async list(reach: KeyReach, window: PageWindow): Promise<ApiKey[]> {
+    const params = reachValues(reach);
     const { rows } = await this.#db.query<KeyRow>(
       `/* keys.list */
 select ${COLUMNS}
 from api_keys k
-where ${WITHIN_REACH} and ($4::uuid is null or k.id < $4)
-order by k.id desc
-limit $5`,
-      [...reachValues(reach), page.beforeId ?? null, page.limit],
+where ${WITHIN_REACH} and ${keysetCondition(NEWEST_FIRST, window, params)}
+order by ${keysetOrder(NEWEST_FIRST, window)}
+limit $${params.push(window.limit + 1)}`,
+      params,
     );
     return rows.map(parseKey);
   }
 
+  /** How many there are, looking at no more than `limit + 1`. */
   async count(reach: KeyReach, limit: number): Promise<number> {
-    const { rows } = await this.#db.query<{ count: number }>(
+    const { rows } = await this.#db.query<{ found: number }>(
       `/* keys.count */
-select count(*)::integer as count
-from (select 1 from api_keys k where ${WITHIN_REACH} limit $4) as capped`,
-      [...reachValues(reach), limit],
+select count(*)::integer as found
+from (select from api_keys k where ${WITHIN_REACH} limit $4) as matching`,
+      [...reachValues(reach), limit + 1],
     );
-    return rows[0]?.count ?? 0;
+    return rows[0]?.found ?? 0;
   }
 
   async find(reach: KeyReach, id: string): Promise<ApiKey | undefined> {

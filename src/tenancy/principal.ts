@@ -21,6 +21,8 @@ export interface Principal {
   readonly expiresAtMs: number | undefined;
   /** Whether the caller may also administer the organisation: its workspaces, its keys, its members. Absent: no. */
   readonly organizationAdmin?: boolean;
+  /** Whether the key reaches one workspace or picks among several with X-Tenant-Id. Absent: one. */
+  readonly reach?: 'workspace' | 'organization';
 }
 
 declare const scoped: unique symbol;

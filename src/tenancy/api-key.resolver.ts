@@ -1,0 +1,134 @@
+/** Keys over GraphQL. */
+import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
+import type { Page } from '../graphql/connection.js';
+import { requirePrincipal } from '../graphql/context.js';
+import type { GraphqlContext } from '../graphql/context.js';
+import type { Cursors } from '../graphql/cursor.js';
+import { parseId } from '../graphql/global-id.js';
+import { toUserErrors } from '../graphql/user-error.js';
+import type { Result } from '../platform/result.js';
+import type { ApiKey } from './api-key.js';
+import { DEFAULT_GRACE_SECONDS } from './key.service.js';
+import type { IssuedKey, KeyService } from './key.service.js';
+import {
+  CreateApiKeyInput,
+  RevokeApiKeyInput,
+  RotateApiKeyInput,
+  UpdateApiKeyInput,
+} from './tenancy.inputs.js';
+import { ApiKeyConnection, ApiKeyPayload, IssuedApiKeyPayload, toApiKeyType } from './tenancy.types.js';
+import type { ApiKeyType } from './tenancy.types.js';
+
+const toPayload = (result: Result<ApiKey>): ApiKeyPayload =>
+  result.ok
+    ? { apiKey: toApiKeyType(result.value), errors: [] }
+    : { apiKey: null, errors: toUserErrors(result.problems) };
+
+const toIssuedPayload = (result: Result<IssuedKey>): IssuedApiKeyPayload =>
+  result.ok
+    ? { apiKey: toApiKeyType(result.value.key), secret: result.value.secret, errors: [] }
+    : { apiKey: null, secret: null, errors: toUserErrors(result.problems) };
+
+@Resolver()
+export class ApiKeyResolver {
+  readonly #keys: KeyService;
+  readonly #cursors: Cursors;
+
+  constructor(deps: { keys: KeyService; cursors: Cursors }) {
+    this.#keys = deps.keys;
+    this.#cursors = deps.cursors;
+  }
+
+  @Query(() => ApiKeyConnection, {
+    complexity: pageComplexity,
+    description:
+      'Keys of this workspace, newest first, revoked ones included; for who administers the organisation also its own. Needs ADMIN.',
+  })
+  async apiKeys(
+    @Args(() => PageArgs) page: PageArgs,
+    @Ctx() context: GraphqlContext,
+  ): Promise<Page<ApiKeyType>> {
+    const principal = requirePrincipal(context);
+    const request = this.#cursors.request(page, { order: 'apiKeys.id', direction: 'desc' });
+    const keys = await this.#keys.list(principal, request);
+    // Ids are opaque in the rows shown; positions need the plain ones.
+    const uuids = new Map(keys.map((key) => [toApiKeyType(key), key.id]));
+    return pageFromRows({
+      cursors: this.#cursors,
+      request,
+      rows: [...uuids.keys()],
+      position: (row) => ({ value: uuids.get(row) ?? '', id: uuids.get(row) ?? '' }),
+      count: async (limit) => toCount(await this.#keys.count(principal, limit), limit),
+    });
+  }
+
+  @Mutation(() => IssuedApiKeyPayload, {
+    description: 'Makes a key. Its secret is in the answer and nowhere else. Needs ADMIN.',
+  })
+  async createApiKey(
+    @Arg('input', () => CreateApiKeyInput) input: CreateApiKeyInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<IssuedApiKeyPayload> {
+    const result = await this.#keys.create(requirePrincipal(context), {
+      name: input.name,
+      kind: input.kind,
+      reach: input.reach,
+      userId: optional(input.userId, (id) => parseId('User', id, ['input', 'userId'])),
+      scopes: input.scopes,
+      expiresAt: optional(input.expiresAt, (text) => new Date(text)),
+    });
+    return toIssuedPayload(result);
+  }
+
+  @Mutation(() => ApiKeyPayload, {
+    description: 'Changes the name, the scopes or the expiry of a key. Needs ADMIN.',
+  })
+  async updateApiKey(
+    @Arg('input', () => UpdateApiKeyInput) { id, patch }: UpdateApiKeyInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<ApiKeyPayload> {
+    const { name, scopes, expiresAt } = patch;
+    const result = await this.#keys.update(
+      requirePrincipal(context),
+      parseId('ApiKey', id, ['input', 'id']),
+      {
+        ...(name == null ? {} : { name }),
+        ...(scopes == null ? {} : { scopes }),
+        ...(expiresAt === undefined ? {} : { expiresAt: expiresAt === null ? null : new Date(expiresAt) }),
+      },
+    );
+    return toPayload(result);
+  }
+
+  @Mutation(() => IssuedApiKeyPayload, {
+    description:
+      'Gives a key a new secret; the old one works a little longer. Needs ADMIN and every scope of the key.',
+  })
+  async rotateApiKey(
+    @Arg('input', () => RotateApiKeyInput) { id, graceSeconds }: RotateApiKeyInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<IssuedApiKeyPayload> {
+    const uuid = parseId('ApiKey', id, ['input', 'id']);
+    return toIssuedPayload(
+      await this.#keys.rotate(requirePrincipal(context), uuid, graceSeconds ?? DEFAULT_GRACE_SECONDS),
+    );
+  }
+
+  @Mutation(() => ApiKeyPayload, {
+    description: 'Ends a key within five seconds, open sockets included. Needs ADMIN.',
+  })
+  async revokeApiKey(
+    @Arg('input', () => RevokeApiKeyInput) { id }: RevokeApiKeyInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<ApiKeyPayload> {
+    return toPayload(
+      await this.#keys.revoke(requirePrincipal(context), parseId('ApiKey', id, ['input', 'id'])),
+    );
+  }
+}
+
+/** Null and absent mean the same where nothing can be cleared. */
+function optional<T>(value: string | null | undefined, map: (value: string) => T): T | undefined {
+  return value == null ? undefined : map(value);
+}

@@ -1,0 +1,96 @@
+/** Workspaces over GraphQL. */
+import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
+import type { Page } from '../graphql/connection.js';
+import { requirePrincipal } from '../graphql/context.js';
+import type { GraphqlContext } from '../graphql/context.js';
+import type { Cursors } from '../graphql/cursor.js';
+import { parseId, toGlobalId } from '../graphql/global-id.js';
+import { toUserErrors } from '../graphql/user-error.js';
+import type { Result } from '../platform/result.js';
+import { CreateWorkspaceInput, DeleteWorkspaceInput, UpdateWorkspaceInput } from './tenancy.inputs.js';
+import {
+  DeleteWorkspacePayload,
+  WorkspaceConnection,
+  WorkspacePayload,
+  toWorkspaceType,
+} from './tenancy.types.js';
+import type { WorkspaceType } from './tenancy.types.js';
+import type { WorkspaceService } from './workspace.service.js';
+import type { Workspace } from './workspace.js';
+
+const toPayload = (result: Result<Workspace>): WorkspacePayload =>
+  result.ok
+    ? { workspace: toWorkspaceType(result.value), errors: [] }
+    : { workspace: null, errors: toUserErrors(result.problems) };
+
+@Resolver()
+export class WorkspaceResolver {
+  readonly #workspaces: WorkspaceService;
+  readonly #cursors: Cursors;
+
+  constructor(deps: { workspaces: WorkspaceService; cursors: Cursors }) {
+    this.#workspaces = deps.workspaces;
+    this.#cursors = deps.cursors;
+  }
+
+  @Query(() => WorkspaceConnection, {
+    complexity: pageComplexity,
+    description: 'The workspaces the key reaches or administers, oldest first.',
+  })
+  async workspaces(
+    @Args(() => PageArgs) page: PageArgs,
+    @Ctx() context: GraphqlContext,
+  ): Promise<Page<WorkspaceType>> {
+    const principal = requirePrincipal(context);
+    const request = this.#cursors.request(page, { order: 'workspaces.id', direction: 'asc' });
+    return pageFromRows({
+      cursors: this.#cursors,
+      request,
+      rows: (await this.#workspaces.list(principal, request)).map(toWorkspaceType),
+      position: ({ uuid }) => ({ value: uuid, id: uuid }),
+      count: async (limit) => toCount(await this.#workspaces.count(principal, limit), limit),
+    });
+  }
+
+  @Mutation(() => WorkspacePayload, { description: 'Needs a key that administers the organisation.' })
+  async createWorkspace(
+    @Arg('input', () => CreateWorkspaceInput) { name, handle }: CreateWorkspaceInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<WorkspacePayload> {
+    return toPayload(
+      await this.#workspaces.create(requirePrincipal(context), { name, handle: handle ?? undefined }),
+    );
+  }
+
+  @Mutation(() => WorkspacePayload, {
+    description:
+      'Changes the name or the handle. Needs ADMIN; for another workspace, of the whole organisation.',
+  })
+  async updateWorkspace(
+    @Arg('input', () => UpdateWorkspaceInput) { id, patch }: UpdateWorkspaceInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<WorkspacePayload> {
+    const uuid = parseId('Workspace', id, ['input', 'id']);
+    const result = await this.#workspaces.update(requirePrincipal(context), uuid, {
+      ...(patch.name == null ? {} : { name: patch.name }),
+      ...(patch.handle == null ? {} : { handle: patch.handle }),
+    });
+    return toPayload(result);
+  }
+
+  @Mutation(() => DeleteWorkspacePayload, {
+    description:
+      'Ends a workspace and its keys. The last one stays. Needs a key that administers the organisation.',
+  })
+  async deleteWorkspace(
+    @Arg('input', () => DeleteWorkspaceInput) { id }: DeleteWorkspaceInput,
+    @Ctx() context: GraphqlContext,
+  ): Promise<DeleteWorkspacePayload> {
+    const uuid = parseId('Workspace', id, ['input', 'id']);
+    const result = await this.#workspaces.remove(requirePrincipal(context), uuid);
+    return result.ok
+      ? { deletedWorkspaceId: toGlobalId('Workspace', uuid), errors: [] }
+      : { deletedWorkspaceId: null, errors: toUserErrors(result.problems) };
+  }
+}

@@ -8,7 +8,7 @@ import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { appendFeed } from '../live/feed.js';
 import type { FeedEntry, FeedKind } from '../live/feed.js';
-import { holdStrayDays } from '../upkeep/partition.store.js';
+import { holdStrayDays } from './partition-catalog.js';
 import { CopyBuffer } from './copy-binary.js';
 import { naturalDay, STRAY_DAY } from './run-location.js';
 import { mergeDrafts, PAYLOAD_FIELDS, TieError } from './run-merge.js';
@@ -208,8 +208,9 @@ async function mergeOrInsert(
     const { rows } = await client.query<{ key: string }>({ name: 'runs.insert_staged', text: INSERT_STAGED });
     const inserted = new Set(rows.map((row) => row.key));
     for (const row of inserts) {
-      if (inserted.has(keyOf(row.draft)))
-        {news.push({ row, kind: row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u' });}
+      if (inserted.has(keyOf(row.draft))) {
+        news.push({ row, kind: row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u' });
+      }
     }
     open = open.filter(({ draft }) => !stored.has(keyOf(draft)) && !inserted.has(keyOf(draft)));
   }

@@ -4,17 +4,11 @@
  * a zone that promises too much.
  */
 import type pg from 'pg';
+import type { PartitionCatalog } from './partition-catalog.js';
 import { dayOf, mayHavePartition, naturalDay, STRAY_DAY } from './run-location.js';
 import type { RunDraft } from './run-merge.js';
 import { startOf } from './run-row.js';
 import type { DraftToWrite } from './run-write.js';
-
-export interface PartitionCatalog {
-  /** Whether a partition for the day is known to exist. */
-  has(day: string): boolean;
-  /** Makes partitions for the days; several processes may ask at once. */
-  ensure(days: readonly string[]): Promise<void>;
-}
 
 interface Zone {
   workspaceId: string;
@@ -75,8 +69,9 @@ export class RunZones {
       ),
     );
     missing.delete(STRAY_DAY);
-    if (missing.size > 0)
-      {await this.#partitions.ensure([...missing].filter((day) => day !== undefined).sort());}
+    if (missing.size > 0) {
+      await this.#partitions.ensure([...missing].filter((day) => day !== undefined).sort());
+    }
     if (unknown.length > 0) {
       const found = await this.#lookUp(unknown);
       for (const entry of unknown) days[entry.index] = found.get(entry.workspaceId + entry.id) ?? entry.day;

@@ -10,7 +10,7 @@ import { ProjectResolver } from '../../src/ingest/project-resolver.js';
 import type { JsonObject, Payload, RunEvent } from '../../src/ingest/run-event.js';
 import { RunWriter } from '../../src/ingest/run-writer.js';
 import { RunZones } from '../../src/ingest/run-zones.js';
-import { PartitionStore } from '../../src/upkeep/partition.store.js';
+import { PartitionCatalog } from '../../src/ingest/partition-catalog.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 
@@ -25,7 +25,7 @@ function createWriter(lanes = 2): { writer: RunWriter; rings: () => number } {
   const projects = new ProjectResolver({ pool: database.pool, ids: systemIds, clock: systemClock });
   const zones = new RunZones({
     pool: database.pool,
-    partitions: new PartitionStore({ pool: database.pool, log }),
+    partitions: new PartitionCatalog({ pool: database.pool }),
   });
   const doorbell = {
     ring: () => (rings += 1),

@@ -1,122 +1,99 @@
 /**
- * The day partitions of runs: which exist, and making them. A partition is made beside its parent and then
- * attached, which blocks neither readers nor writers. Runs that had to go to the stray partition because their
- * day had none move over in the same transaction, shut off from writers of stray runs by an advisory lock.
+ * Makes the day partitions of runs. A partition is built beside the table and attached, which takes no lock that a
+ * writer or a reader would wait for. Runs of that day that went to runs_stray while it had no partition move over
+ * in the same transaction, behind the lock on run_partitions that the migration describes.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { addDays, STRAY_DAY } from '../ingest/run-location.js';
 import { sqlState, transaction } from '../platform/db.js';
-import type { Queryable } from '../platform/db.js';
-import type { Logger } from '../platform/log.js';
 
-// Taken exclusively to make a partition, shared to write a stray run.
-const PARTITION_LOCK = 7_239_401_116;
-const LOCK_TIMEOUT_MS = 2_000;
-
-export const partitionName = (day: string): string => `runs_${day.replaceAll('-', '')}`;
-
-export interface PartitionStoreDeps {
-  readonly pool: pg.Pool;
-  readonly log: Logger;
-}
-
-export class PartitionStore {
-  readonly #pool: pg.Pool;
-  readonly #log: Logger;
-  #known = new Set<string>();
-
-  constructor(deps: PartitionStoreDeps) {
-    this.#pool = deps.pool;
-    this.#log = deps.log;
-  }
-
-  /** Whether a partition for the day was seen. False may be out of date; `ensure` looks. */
-  has(day: string): boolean {
-    return this.#known.has(day);
-  }
-
-  /** The days that have a partition, oldest first. */
-  async list(): Promise<string[]> {
-    const { rows } = await this.#pool.query<{ day: string }>(
-      `/* partitions.list */
-       select to_char(to_date(right(c.relname, 8), 'YYYYMMDD'), 'YYYY-MM-DD') as day
-       from pg_inherits i join pg_class c on c.oid = i.inhrelid
-       where i.inhparent = 'runs'::regclass and c.relname ~ '^runs_[0-9]{8}$'
-       order by 1`,
-    );
-    this.#known = new Set(rows.map((row) => row.day));
-    return rows.map((row) => row.day);
-  }
-
-  /** Makes the partitions that do not exist yet. Safe to call from several processes at once. */
-  async ensure(days: readonly string[]): Promise<void> {
-    if (days.every((day) => this.#known.has(day))) return;
-    await this.list();
-    for (const day of days) {
-      if (this.#known.has(day) || day === STRAY_DAY) continue;
-      await this.#create(day);
-      this.#known.add(day);
-    }
-  }
-
-  /** Attaching waits for running transactions; it gives up early and tries again instead of making others wait. */
-  async #create(day: string): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const moved = await transaction(this.#pool, (tx) => createPartition(tx, day));
-        this.#log.info({ day, moved }, 'partition made');
-        return;
-      } catch (error) {
-        const state = sqlState(error);
-        if ((state !== '55P03' && state !== '40P01') || attempt === 10) throw error;
-      }
-    }
-  }
-}
-
-async function createPartition(tx: Queryable, day: string): Promise<number> {
-  const name = partitionName(day);
-  await tx.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
-  await tx.query('select pg_advisory_xact_lock($1)', [PARTITION_LOCK]);
-  const { rows } = await tx.query<{ there: boolean }>('select to_regclass($1) is not null as there', [name]);
-  if (rows[0]?.there === true) return 0;
-  await tx.query(
-    `create table ${name} (like runs including defaults including storage including constraints)`,
-  );
-  await tx.query(
-    `alter table runs attach partition ${name} for values from ('${day}') to ('${addDays(day, 1)}')`,
-  );
-  // A UUIDv7 names its day in its first 48 bits, in milliseconds.
-  const { rowCount } = await tx.query(
-    `/* partitions.adopt_strays */
-     update runs set day = $1::date
-     where day = $2::date and substr(id::text, 15, 1) = '7'
-       and to_timestamp(('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4))::bit(48)::bigint / 1000.0) >= $1::date
-       and to_timestamp(('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4))::bit(48)::bigint / 1000.0) < $1::date + 1`,
-    [day, STRAY_DAY],
-  );
-  if ((rowCount ?? 0) > 0) {
-    await tx.query(
-      `/* partitions.adopt_zones */
-       insert into run_days (workspace_id, project_id, day, first_start_on, last_start_on)
-       select workspace_id, project_id, $1::date, min(start_time)::date, max(start_time)::date
-       from runs where day = $1::date group by workspace_id, project_id
-       on conflict (workspace_id, project_id, day) do nothing`,
-      [day],
-    );
-  }
-  return rowCount ?? 0;
-}
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+const LOCK_NOT_AVAILABLE = '55P03';
+const DEADLOCK = '40P01';
+const TRIES = 10;
 
 /**
- * Keeps partitions from being made until the transaction ends, and says which of the days got one meanwhile: a
- * stray run of such a day belongs there now.
+ * Sees to it that each of these days (`YYYY-MM-DD`, UTC) has a partition of runs. Safe from any number of processes
+ * at once.
+ * @returns the days whose partition was made now.
+ * @throws when a lock was not to be had within some 20 s, and for anything that is no day.
  */
-export async function holdStrayDays(tx: Queryable, days: readonly string[]): Promise<string[]> {
-  await tx.query('select pg_advisory_xact_lock_shared($1)', [PARTITION_LOCK]);
-  const { rows } = await tx.query<{ day: string }>(
-    'select day from unnest($1::text[], $2::text[]) as wanted (day, name) where to_regclass(name) is not null',
-    [days, days.map(partitionName)],
+export async function ensurePartitions(pool: pg.Pool, days: readonly string[]): Promise<string[]> {
+  for (const day of days) if (!DAY.test(day)) throw new Error(`"${day}" is not a day.`);
+  const { rows } = await pool.query<{ day: string }>(
+    '/* upkeep.list_partitions */ select day::text from run_partitions where day = any($1::date[])',
+    [days],
   );
-  return rows.map((row) => row.day);
+  const existing = new Set(rows.map((row) => row.day));
+  const made: string[] = [];
+  for (const day of [...new Set(days)].sort()) {
+    if (!existing.has(day) && (await createPatiently(pool, day))) made.push(day);
+  }
+  return made;
+}
+
+async function createPatiently(pool: pg.Pool, day: string): Promise<boolean> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await transaction(pool, (tx) => createPartition(tx, day));
+    } catch (error) {
+      const state = sqlState(error);
+      if ((state !== LOCK_NOT_AVAILABLE && state !== DEADLOCK) || attempt === TRIES) throw error;
+      await delay(50 * attempt);
+    }
+  }
+}
+
+async function createPartition(tx: pg.PoolClient, day: string): Promise<boolean> {
+  await tx.query("/* upkeep.partition_timeout */ set local lock_timeout = '2s'");
+  // Waits for writers that hold the share lock; from here on they see this day once we commit.
+  const claimed = await tx.query(
+    '/* upkeep.claim_partition */ insert into run_partitions (day) values ($1) on conflict do nothing',
+    [day],
+  );
+  if (claimed.rowCount === 0) return false;
+  // The name is made of digits only; identifiers and bounds cannot be parameters.
+  const table = `runs_${day.replaceAll('-', '')}`;
+  await tx.query(`/* upkeep.create_partition */ create table ${table} (like runs including all)`);
+  await moveStrays(tx, day, table);
+  await tx.query(
+    `/* upkeep.attach_partition */
+    alter table runs attach partition ${table} for values from ('${day}') to (date '${day}' + 1)`,
+  );
+  return true;
+}
+
+/** Version 7 ids sort by time, so a day is a range of ids. */
+async function moveStrays(tx: pg.PoolClient, day: string, table: string): Promise<void> {
+  const from = lowestId(Date.parse(day));
+  const until = lowestId(Date.parse(day) + 86_400_000);
+  const { rowCount } = await tx.query(
+    `/* upkeep.move_strays */
+    with moved as (
+      delete from runs_stray
+      where id >= $1::uuid and id < $2::uuid and substr(id::text, 15, 1) = '7'
+      returning *
+    )
+    insert into ${table} select * from moved`,
+    [from, until],
+  );
+  if (rowCount === 0) return;
+  await tx.query(`/* upkeep.date_strays */ update ${table} set day = $1`, [day]);
+  await tx.query(
+    `/* upkeep.widen_zones */
+    insert into run_days (workspace_id, project_id, day, first_start_on, last_start_on)
+    select workspace_id, project_id, day, min(start_time at time zone 'UTC')::date,
+      max(start_time at time zone 'UTC')::date
+    from ${table}
+    group by workspace_id, project_id, day
+    on conflict (workspace_id, project_id, day) do update set
+      first_start_on = least(run_days.first_start_on, excluded.first_start_on),
+      last_start_on = greatest(run_days.last_start_on, excluded.last_start_on)`,
+  );
+}
+
+/** The least UUID whose version 7 time is `ms`. */
+export function lowestId(ms: number): string {
+  const hex = Math.max(0, Math.floor(ms)).toString(16).padStart(12, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-0000-0000-000000000000`;
 }

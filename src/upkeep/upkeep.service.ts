@@ -1,0 +1,119 @@
+/**
+ * The use cases of upkeep. Not done for a caller, hence without a principal; each works in small batches, because
+ * an open transaction holds the change feed back, and stops between them when the signal says so.
+ */
+import type pg from 'pg';
+import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
+import type { Clock } from '../platform/clock.js';
+import type { JobStore } from '../platform/jobs/job.store.js';
+import { trustedScope } from '../tenancy/principal.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import { ensurePartitions } from './partition.store.js';
+import type { UpkeepStore } from './upkeep.store.js';
+
+const BATCH = 1_000;
+const FEED_BATCH = 5_000;
+const RUN_BATCH = 500;
+
+/** Removes the oldest feed rows; returns how many, `batch` while there may be more. */
+export interface FeedTrimmer {
+  trim(olderThanHours: number, batch: number): Promise<number>;
+}
+
+/** Deletes up to `batch` runs of a project with all that hangs on them. */
+export interface RunDeleter {
+  deleteProjectRuns(
+    scope: WorkspaceScope,
+    projectId: string,
+    options: { batch: number },
+  ): Promise<{ readonly deleted: number; readonly done: boolean }>;
+}
+
+export interface UpkeepDependencies {
+  readonly pool: pg.Pool;
+  readonly store: UpkeepStore;
+  readonly jobs: JobStore;
+  readonly feed: FeedTrimmer;
+  readonly runs: RunDeleter;
+  readonly clock: Clock;
+  readonly feedRetentionHours: number;
+}
+
+export class UpkeepService {
+  private readonly deps: UpkeepDependencies;
+
+  constructor(deps: UpkeepDependencies) {
+    this.deps = deps;
+  }
+
+  /** Returns the days whose partition was made. */
+  async ensurePartitions(): Promise<string[]> {
+    const today = dayOf(this.deps.clock.now().getTime());
+    const days = Array.from({ length: DAYS_AHEAD + 2 }, (_, index) => addDays(today, index - 1));
+    return ensurePartitions(this.deps.pool, days);
+  }
+
+  async trimFeed(signal: AbortSignal): Promise<number> {
+    const { feed, feedRetentionHours } = this.deps;
+    return inBatches(signal, FEED_BATCH, (batch) => feed.trim(feedRetentionHours, batch));
+  }
+
+  async expireLinks(signal: AbortSignal): Promise<number> {
+    const { store, clock } = this.deps;
+    const now = clock.now().getTime();
+    const shares = await inBatches(signal, BATCH, (batch) => store.expireShares(now, batch));
+    const tokens = await inBatches(signal, BATCH, (batch) => store.expireFeedbackTokens(now, batch));
+    return shares + tokens;
+  }
+
+  async sweepAttachments(signal: AbortSignal): Promise<number> {
+    const { store, clock } = this.deps;
+    const now = clock.now().getTime();
+    let removed = 0;
+    let after: string | undefined;
+    for (;;) {
+      const workspaces = await store.listWorkspaces(after, BATCH);
+      for (const workspace of workspaces) {
+        removed += await inBatches(signal, 100, (batch) => store.removeOrphanChunks(workspace, now, batch));
+      }
+      after = workspaces.at(-1);
+      if (after === undefined || workspaces.length < BATCH) return removed;
+    }
+  }
+
+  async trimJobs(signal: AbortSignal): Promise<number> {
+    const { pool, jobs } = this.deps;
+    return inBatches(signal, BATCH, (batch) => jobs.trim(pool, batch));
+  }
+
+  /** Deletes a project's runs; `report` is told how many are gone after each batch. */
+  async deleteProjectRuns(
+    target: { workspaceId: string; projectId: string },
+    signal: AbortSignal,
+    report: (deleted: number) => void,
+  ): Promise<number> {
+    const scope = trustedScope(target.workspaceId);
+    let deleted = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const step = await this.deps.runs.deleteProjectRuns(scope, target.projectId, { batch: RUN_BATCH });
+      deleted += step.deleted;
+      report(deleted);
+      if (step.done) return deleted;
+    }
+  }
+}
+
+async function inBatches(
+  signal: AbortSignal,
+  batch: number,
+  step: (batch: number) => Promise<number>,
+): Promise<number> {
+  let total = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const count = await step(batch);
+    total += count;
+    if (count < batch) return total;
+  }
+}

@@ -1,0 +1,23 @@
+/** Every job this program knows, and how many of each queue run at once in one process. */
+import type { JobImplementation } from '../src/platform/jobs/runner.js';
+import type { WorkerServices } from './services.js';
+import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
+import { ensurePartitions } from './upkeep/ensure-partitions.js';
+import { expireLinks, sweepAttachments, trimFeed, trimJobs } from './upkeep/remove-expired.js';
+
+export const implementations: readonly JobImplementation<WorkerServices>[] = [
+  ensurePartitions,
+  trimFeed,
+  expireLinks,
+  sweepAttachments,
+  trimJobs,
+  deleteProjectRuns,
+];
+
+/** Queues by name. A queue of its own is for work that must not wait behind other work. */
+export const concurrency: Readonly<Record<string, number>> = {
+  /** Small and regular. */
+  upkeep: 2,
+  /** Long, for one workspace each. */
+  bulk: 2,
+};

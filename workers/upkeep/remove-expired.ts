@@ -1,0 +1,28 @@
+/** Handlers that only remove what is past its time; each does as much as there is, in batches. */
+import type { JobContract } from '../../src/platform/jobs/job.js';
+import { implementJob } from '../../src/platform/jobs/runner.js';
+import type { JobImplementation } from '../../src/platform/jobs/runner.js';
+import type { UpkeepService } from '../../src/upkeep/upkeep.service.js';
+import {
+  expireLinksJob,
+  sweepAttachmentsJob,
+  trimFeedJob,
+  trimJobsJob,
+} from '../../src/upkeep/upkeep.jobs.js';
+import type { WorkerServices } from '../services.js';
+
+function removal<P>(
+  contract: JobContract<P>,
+  remove: (upkeep: UpkeepService, signal: AbortSignal) => Promise<number>,
+): JobImplementation<WorkerServices> {
+  return implementJob<P, WorkerServices>(contract, async ({ services, signal, progress }) => {
+    progress({ done: await remove(services.upkeep, signal) });
+  });
+}
+
+export const trimFeed = removal(trimFeedJob, (upkeep, signal) => upkeep.trimFeed(signal));
+export const expireLinks = removal(expireLinksJob, (upkeep, signal) => upkeep.expireLinks(signal));
+export const sweepAttachments = removal(sweepAttachmentsJob, (upkeep, signal) =>
+  upkeep.sweepAttachments(signal),
+);
+export const trimJobs = removal(trimJobsJob, (upkeep, signal) => upkeep.trimJobs(signal));

@@ -1,0 +1,190 @@
+/**
+ * Runs operations: with graphql-js at first, and as compiled code once a query has come up often enough. Compiled
+ * execution is three to eight times faster on lists. Whatever the compiler is known to treat differently from
+ * graphql-js, or unsafely, is never given to it.
+ */
+import {
+  BREAK,
+  execute,
+  getNamedType,
+  getVariableValues,
+  isInputObjectType,
+  Kind,
+  parse,
+  typeFromAST,
+  visit,
+} from 'graphql';
+import type {
+  DocumentNode,
+  ExecutionResult,
+  GraphQLFieldResolver,
+  GraphQLInputType,
+  GraphQLSchema,
+  NamedTypeNode,
+  OperationDefinitionNode,
+} from 'graphql';
+import { compileQuery, isCompiledQuery } from 'graphql-jit';
+import type { CompiledQuery } from 'graphql-jit';
+import { Lru } from './lru.js';
+
+export interface Execution {
+  /** Valid against the schema. */
+  readonly document: DocumentNode;
+  readonly operationName?: string | null | undefined;
+  readonly variables?: Readonly<Record<string, unknown>> | null | undefined;
+  readonly contextValue: unknown;
+}
+
+export interface ExecutorOptions {
+  readonly schema: GraphQLSchema;
+  /** Runs of a document before it is compiled; 0 compiles at once. Default 20. */
+  readonly compileAfter?: number;
+  /** Compiled documents kept. Default 200. */
+  readonly maxCompiled?: number;
+}
+
+interface Track {
+  runs: number;
+  /** False once something was seen that the compiler cannot do like graphql-js. */
+  compilable: boolean;
+}
+
+export class Executor {
+  readonly #schema: GraphQLSchema;
+  readonly #compileAfter: number;
+  readonly #compiled: Lru<DocumentNode, CompiledQuery>;
+  readonly #records = new WeakMap<DocumentNode, Track>();
+
+  constructor({ schema, compileAfter = 20, maxCompiled = 200 }: ExecutorOptions) {
+    this.#schema = schema;
+    this.#compileAfter = compileAfter;
+    this.#compiled = new Lru({ maxEntries: maxCompiled });
+  }
+
+  /** Whether a document runs compiled by now. */
+  isCompiled(document: DocumentNode): boolean {
+    return this.#compiled.get(document) !== undefined;
+  }
+
+  async execute(execution: Execution): Promise<ExecutionResult> {
+    const compiled = this.#compiledFor(execution);
+    if (compiled === undefined || !this.#variablesAreValid(execution)) return this.#interpret(execution);
+    return compiled.query(undefined, execution.contextValue, execution.variables ?? {});
+  }
+
+  #compiledFor({ document }: Execution): CompiledQuery | undefined {
+    const compiled = this.#compiled.get(document);
+    if (compiled !== undefined) return compiled;
+    let record = this.#records.get(document);
+    if (record === undefined) {
+      record = { runs: 0, compilable: isCompilable(document, this.#schema) };
+      this.#records.set(document, record);
+    }
+    if (!record.compilable) return undefined;
+    record.runs += 1;
+    return record.runs > this.#compileAfter ? this.#compile(document, record) : undefined;
+  }
+
+  #compile(document: DocumentNode, record: Track): CompiledQuery | undefined {
+    // The compiler leaves notes on the nodes it reads, so it gets a tree of its own.
+    const copy = parse(document.loc?.source.body ?? '');
+    const compiled = compileQuery(this.#schema, copy, undefined, { disablingCapturingStackErrors: true });
+    if (!isCompiledQuery(compiled)) {
+      record.compilable = false;
+      return undefined;
+    }
+    this.#compiled.set(document, compiled);
+    return compiled;
+  }
+
+  /** The compiled check of variables is more lenient and words its complaints differently: graphql-js decides. */
+  #variablesAreValid({ document, variables }: Execution): boolean {
+    const definitions = operationsIn(document)[0]?.variableDefinitions ?? [];
+    if (definitions.length === 0) return true;
+    return (
+      getVariableValues(this.#schema, definitions, variables ?? {}, { maxErrors: 1 }).errors === undefined
+    );
+  }
+
+  async #interpret({
+    document,
+    operationName,
+    variables,
+    contextValue,
+  }: Execution): Promise<ExecutionResult> {
+    return execute({
+      schema: this.#schema,
+      document,
+      contextValue,
+      variableValues: variables,
+      operationName,
+      fieldResolver: this.#watchingResolver(document),
+      options: { maxCoercionErrors: 10 },
+    });
+  }
+
+  /** Compiled code reads plain properties as they are; rows whose properties are promises or functions disqualify. */
+  #watchingResolver(document: DocumentNode): GraphQLFieldResolver<unknown, unknown> | undefined {
+    const record = this.#records.get(document);
+    if (record?.compilable !== true) return undefined;
+    return (source, args, context, info) => {
+      if (typeof source !== 'object' || source === null) return undefined;
+      const value = (source as Record<string, unknown>)[info.fieldName];
+      if (typeof value === 'function') {
+        record.compilable = false;
+        return (value as (...given: unknown[]) => unknown).call(source, args, context, info);
+      }
+      if (value instanceof Promise) record.compilable = false;
+      return value;
+    };
+  }
+}
+
+function operationsIn(document: DocumentNode): OperationDefinitionNode[] {
+  return document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION);
+}
+
+/**
+ * The compiler writes literals into source code, and turns strings that look like its own markers into code: a
+ * client could run anything. It also merges @skip and @include of fragments that are spread twice, does not check
+ * @oneOf variables, and loses keys named __proto__.
+ */
+function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
+  const [operation, ...others] = operationsIn(document);
+  if (operation?.operation !== 'query' || others.length > 0) return false;
+  if (/__MAGIC_|__proto__|\b__schema\b|\b__type\b/.test(document.loc?.source.body ?? '__proto__'))
+    return false;
+  if (
+    operation.variableDefinitions?.some(({ type }) =>
+      hasOneOf(typeFromAST(schema, type as NamedTypeNode) as GraphQLInputType | undefined, new Set()),
+    ) === true
+  ) {
+    return false;
+  }
+  let compilable = true;
+  let conditions = 0;
+  const spreads = new Map<string, number>();
+  visit(document, {
+    StringValue(node) {
+      // Escapes hide a marker from the look at the text above.
+      if (!node.value.includes('__MAGIC_') && !node.value.includes('__proto__')) return undefined;
+      compilable = false;
+      return BREAK;
+    },
+    Directive(node) {
+      if (node.name.value === 'skip' || node.name.value === 'include') conditions += 1;
+    },
+    FragmentSpread(node) {
+      spreads.set(node.name.value, (spreads.get(node.name.value) ?? 0) + 1);
+    },
+  });
+  const repeated = [...spreads.values()].some((count) => count > 1);
+  return compilable && !(conditions > 0 && repeated);
+}
+
+function hasOneOf(type: GraphQLInputType | undefined, seen: Set<GraphQLInputType>): boolean {
+  const named = type === undefined ? undefined : getNamedType(type);
+  if (!isInputObjectType(named) || seen.has(named)) return false;
+  seen.add(named);
+  return named.isOneOf || Object.values(named.getFields()).some((field) => hasOneOf(field.type, seen));
+}

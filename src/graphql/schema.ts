@@ -1,0 +1,91 @@
+/**
+ * Builds the schema from resolver classes and adds what decorators cannot say: ids of nodes and @oneOf inputs.
+ * Resolver instances come from the composition root; there is no container.
+ */
+import 'reflect-metadata';
+import { isInputObjectType, isObjectType, lexicographicSortSchema, printSchema } from 'graphql';
+import type { GraphQLObjectType, GraphQLSchema } from 'graphql';
+import { buildSchemaSync } from 'type-graphql';
+import type { NonEmptyArray, PubSub } from 'type-graphql';
+import { toGlobalId } from './global-id.js';
+import { RESOLVER_CLASSES } from './resolvers.js';
+import type { ResolverClass } from './resolvers.js';
+import { DateTimeScalar } from './scalars.js';
+
+// type-graphql demands one as soon as there is a subscription. Ours read the feed instead.
+const noPubSub: PubSub = {
+  publish: () => {
+    throw new Error('Subscriptions read the feed; nothing is published.');
+  },
+  subscribe: () => {
+    throw new Error('Subscriptions read the feed; every one has a subscribe function of its own.');
+  },
+};
+
+/**
+ * The schema that is served.
+ * @throws when a listed class has no instance, or an instance is of a class that is not listed.
+ */
+export function buildTracewellSchema(
+  instances: readonly object[],
+  classes: readonly ResolverClass[] = RESOLVER_CLASSES,
+): GraphQLSchema {
+  const byClass = new Map<unknown, object>(instances.map((instance) => [instance.constructor, instance]));
+  const missing = classes.filter((resolver) => !byClass.has(resolver)).map(({ name }) => name);
+  if (missing.length > 0) throw new Error(`Resolvers without an instance: ${missing.join(', ')}.`);
+  const unlisted = instances.filter(
+    ({ constructor }) => !classes.some((resolver) => resolver === constructor),
+  );
+  if (unlisted.length > 0) {
+    throw new Error(
+      `Resolvers that are not in RESOLVER_CLASSES: ${unlisted.map((one) => one.constructor.name).join(', ')}.`,
+    );
+  }
+  return build(classes, (resolver) => byClass.get(resolver));
+}
+
+/** The schema's text as it is committed in schema.graphql. Needs no instance: nothing is resolved. */
+export function printTracewellSchema(classes: readonly ResolverClass[] = RESOLVER_CLASSES): string {
+  return `${printSchema(lexicographicSortSchema(build(classes, () => undefined)))}\n`;
+}
+
+function build(classes: readonly ResolverClass[], instanceOf: (resolver: unknown) => unknown): GraphQLSchema {
+  const schema = buildSchemaSync({
+    resolvers: [...classes] as unknown as NonEmptyArray<ResolverClass>,
+    container: { get: instanceOf },
+    // Only what the resolvers reach, not every decorated class that happens to be loaded.
+    orphanedTypes: [],
+    scalarsMap: [{ type: Date, scalar: DateTimeScalar }],
+    validate: false,
+    pubSub: noPubSub,
+  });
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (isObjectType(type) && type.getInterfaces().some(({ name }) => name === 'Node')) addNodeIds(type);
+    // type-graphql prints the directive but does not enforce it.
+    if (
+      isInputObjectType(type) &&
+      type.astNode?.directives?.some(({ name }) => name.value === 'oneOf') === true
+    ) {
+      type.isOneOf = true;
+    }
+  }
+  return schema;
+}
+
+interface NodeRow {
+  readonly uuid?: string;
+  readonly id?: string;
+}
+
+/** Rows carry the bare UUID as `uuid` (or `id`); both fields are made from it unless the type resolves them itself. */
+function addNodeIds(type: GraphQLObjectType): void {
+  const { id, uuid } = type.getFields();
+  const bare = (row: NodeRow): string | undefined => row.uuid ?? row.id;
+  if (id !== undefined && id.resolve === undefined) {
+    id.resolve = (row: NodeRow) => {
+      const value = bare(row);
+      return value === undefined ? undefined : toGlobalId(type.name, value);
+    };
+  }
+  if (uuid !== undefined && uuid.resolve === undefined) uuid.resolve = bare;
+}

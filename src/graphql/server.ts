@@ -1,0 +1,320 @@
+/**
+ * GraphQL over HTTP: Apollo Server on Fastify. Apollo owns the protocol (methods, media types, CSRF, status codes
+ * of malformed requests); the gate decides what may run, the executor runs it, the presenter words the errors.
+ */
+import { ApolloServer, HeaderMap } from '@apollo/server';
+import type { ApolloServerPlugin, BaseContext, HTTPGraphQLRequest } from '@apollo/server';
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+  ApolloServerPluginUsageReportingDisabled,
+} from '@apollo/server/plugin/disabled';
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
+import { GraphQLError } from 'graphql';
+import type { GraphQLFormattedError, GraphQLSchema } from 'graphql';
+import { AppError } from '../platform/errors.js';
+import type { Logger } from '../platform/log.js';
+import type { GraphqlContext } from './context.js';
+import { refusalOf, retryAfterOf, statusOf } from './errors.js';
+import type { ErrorPresenter, ErrorSite } from './errors.js';
+import type { Executor } from './executor.js';
+import type { Admission, OperationGate } from './gate.js';
+import { stringifyWithRawJson } from './raw-json.js';
+
+export interface GraphqlHandlerOptions {
+  readonly schema: GraphQLSchema;
+  readonly gate: OperationGate;
+  readonly executor: Executor;
+  readonly presenter: ErrorPresenter;
+  readonly log: Logger;
+  /** One context per operation (see createContext). What it throws is the answer. */
+  readonly contextFor: (
+    request: FastifyRequest,
+    signal: AbortSignal,
+  ) => GraphqlContext | Promise<GraphqlContext>;
+  /** Default `/graphql`. */
+  readonly path?: string;
+  /** Default 1 MiB. */
+  readonly maxBodyBytes?: number;
+  /** How long an operation may take before its signal is aborted and the client told. Default 15 s. */
+  readonly deadlineMs?: number;
+}
+
+export interface GraphqlHandler {
+  /** Register it on the HTTP server, or on a scope of it. */
+  readonly plugin: FastifyPluginAsync;
+  /** Refuses further operations. Call after the HTTP server was drained. */
+  stop(): Promise<void>;
+}
+
+const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
+const DEFAULT_DEADLINE_MS = 15_000;
+
+export async function createGraphqlHandler(options: GraphqlHandlerOptions): Promise<GraphqlHandler> {
+  const server = createApollo(options);
+  await server.start();
+  const { path = '/graphql', maxBodyBytes = DEFAULT_MAX_BODY_BYTES } = options;
+  const plugin: FastifyPluginAsync = async (app) => {
+    // In a scope of its own: other routes have other bodies and word their errors differently.
+    await app.register(async (scope) => {
+      installBodies(scope, maxBodyBytes);
+      installErrors(scope, options.presenter);
+      scope.route({
+        method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+        url: path,
+        exposeHeadRoute: false,
+        bodyLimit: maxBodyBytes,
+        config: { access: 'optional', body: 'stream' },
+        handler: async (request, reply) => answer(server, options, request, reply),
+      });
+    });
+  };
+  return { plugin, stop: () => server.stop() };
+}
+
+function createApollo({
+  schema,
+  gate,
+  executor,
+  presenter,
+  log,
+}: GraphqlHandlerOptions): ApolloServer<GraphqlContext> {
+  return new ApolloServer<GraphqlContext>({
+    // The gateway option is the way to bring an executor of one's own.
+    gateway: {
+      load: () =>
+        Promise.resolve({
+          executor: async ({ document, request, context }) =>
+            withinDeadline((context as GraphqlContext).signal, () =>
+              executor.execute({
+                document,
+                operationName: request.operationName,
+                variables: request.variables,
+                contextValue: context,
+              }),
+            ),
+        }),
+      onSchemaLoadOrUpdate: (callback) => {
+        callback({ apiSchema: schema, coreSupergraphSdl: '' });
+        return () => undefined;
+      },
+      stop: () => Promise.resolve(),
+    },
+    // The gate validates: after cheaper checks, and with the same rules for sockets.
+    dangerouslyDisableValidation: true,
+    documentStore: gate.documents,
+    parseOptions: { maxTokens: gate.limits.document.maxTokens },
+    // The gate closes introspection, for anonymous callers only.
+    introspection: true,
+    csrfPrevention: true,
+    persistedQueries: false,
+    allowBatchedHttpRequests: false,
+    hideSchemaDetailsFromClientErrors: true,
+    includeStacktraceInErrorResponses: false,
+    stopOnTerminationSignals: false,
+    // Its other values change behaviour by themselves: landing pages, stack traces.
+    nodeEnv: 'production',
+    logger: {
+      debug: (message) => log.debug(message),
+      info: (message) => log.info(message),
+      warn: (message) => log.warn(message),
+      error: (message) => log.error(message),
+    },
+    stringifyResult: stringifyWithRawJson,
+    formatError: (_formatted, error) => presenter.present(error),
+    plugins: [
+      // It would wrap every field to collect hints: twice the CPU of large lists.
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginLandingPageDisabled(),
+      ApolloServerPluginUsageReportingDisabled(),
+      operationPlugin(gate, presenter),
+    ],
+  });
+}
+
+function siteOf(context: GraphqlContext, operationName: string | null | undefined): ErrorSite {
+  return { operationName, workspaceId: context.principal?.workspaceId, requestId: context.requestId };
+}
+
+/** Passes each operation through the gate, and puts its price and its status on the response. */
+function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): ApolloServerPlugin<GraphqlContext> {
+  return {
+    requestDidStart: async () => {
+      let admission: Admission | undefined;
+      return {
+        didEncounterErrors: async ({ errors, contextValue, operationName }) => {
+          // Logs each with its place; formatError, which does not know the place, finds them presented.
+          for (const error of errors) presenter.present(error, siteOf(contextValue, operationName));
+        },
+        responseForOperation: async ({ document, request, contextValue, operationName }) => {
+          admission = await gate.admit(document, {
+            variables: request.variables,
+            operationName: request.operationName,
+            principal: contextValue.principal,
+            kind: 'http',
+          });
+          if (admission.ok) return null;
+          const errors = admission.errors.map((error) =>
+            presenter.present(error, siteOf(contextValue, operationName)),
+          );
+          return {
+            http: headFor(errors[0]),
+            body: { kind: 'single', singleResult: { errors } },
+          };
+        },
+        willSendResponse: async ({ response, errors }) => {
+          if (response.body.kind !== 'single') return;
+          const result = response.body.singleResult;
+          if (admission?.ok === true) {
+            const cost = await admission.settle(result.data);
+            if (cost !== undefined) result.extensions = { ...result.extensions, cost };
+          }
+          const refusal = errors?.map(refusalOf).find((found) => found?.retryAfterSeconds !== undefined);
+          // With part of the data there, a retry of the whole would repeat what succeeded.
+          if (refusal === undefined || hasData(result.data)) return;
+          response.http.status = refusal.status;
+          response.http.headers.set('retry-after', String(refusal.retryAfterSeconds));
+        },
+      };
+    },
+  };
+}
+
+function hasData(data: unknown): boolean {
+  return typeof data === 'object' && data !== null && Object.values(data).some((value) => value !== null);
+}
+
+function headFor(error: GraphQLFormattedError | undefined): { status: number; headers: HeaderMap } {
+  const headers = new HeaderMap();
+  if (error === undefined) return { status: 500, headers };
+  const retryAfter = retryAfterOf(error);
+  if (retryAfter !== undefined) headers.set('retry-after', String(retryAfter));
+  return { status: statusOf(error), headers };
+}
+
+/** Rejects with the signal's reason as soon as it is aborted; what still runs is on its own. */
+async function withinDeadline<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  if (signal.aborted) throw asError(signal.reason);
+  let giveUp: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    giveUp = () => reject(asError(signal.reason));
+    signal.addEventListener('abort', giveUp, { once: true });
+  });
+  try {
+    return await Promise.race([work(), aborted]);
+  } finally {
+    if (giveUp !== undefined) signal.removeEventListener('abort', giveUp);
+  }
+}
+
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)));
+
+// ── Fastify ────────────────────────────────────────────────────────────────────────────────────────────────
+
+function installBodies(scope: FastifyInstance, maxBodyBytes: number): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: maxBodyBytes }, (request, body, done) => {
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding !== 'identity') {
+      done(new AppError('UNSUPPORTED_MEDIA_TYPE', 'This path takes no compressed requests.'));
+      return;
+    }
+    // Everything but JSON is left to Apollo, which refuses it and says why.
+    if (!/^application\/(graphql\+)?json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {
+      done(null, undefined);
+      return;
+    }
+    try {
+      done(null, JSON.parse(body.toString()));
+    } catch (error) {
+      done(new AppError('BAD_USER_INPUT', 'The body is not JSON.', { cause: error }));
+    }
+  });
+}
+
+/** Failures outside Apollo: bodies that are too large or no JSON, credentials that are wrong. */
+function installErrors(scope: FastifyInstance, presenter: ErrorPresenter): void {
+  scope.setErrorHandler((error, request, reply) => {
+    const tooLarge = (error as { statusCode?: number }).statusCode === 413;
+    const refusal = tooLarge
+      ? new AppError('PAYLOAD_TOO_LARGE', 'The body is too large.', { cause: error })
+      : error;
+    const formatted = presenter.present(refusal, { requestId: request.id });
+    const retryAfter = retryAfterOf(formatted);
+    if (retryAfter !== undefined) void reply.header('retry-after', String(retryAfter));
+    return reply
+      .code(statusOf(formatted))
+      .header('cache-control', 'no-store')
+      .type('application/json; charset=utf-8')
+      .send(JSON.stringify({ errors: [formatted] }));
+  });
+}
+
+async function answer(
+  server: ApolloServer<GraphqlContext>,
+  options: GraphqlHandlerOptions,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { contextFor, deadlineMs = DEFAULT_DEADLINE_MS } = options;
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort(
+      new AppError(
+        'UNAVAILABLE',
+        `The operation took longer than ${deadlineMs / 1_000} s and was given up.`,
+        {
+          details: { deadlineMs },
+        },
+      ),
+    );
+  }, deadlineMs);
+  timer.unref();
+  const leave = (): void => {
+    if (!reply.raw.writableFinished) controller.abort(new AppError('UNAVAILABLE', 'The client went away.'));
+  };
+  reply.raw.once('close', leave);
+  try {
+    const { status, headers, body } = await server.executeHTTPGraphQLRequest({
+      httpGraphQLRequest: httpRequestOf(request),
+      context: async () => contextOf(() => contextFor(request, controller.signal)),
+    });
+    if (body.kind !== 'complete') throw new Error('Incremental delivery is not offered.');
+    for (const [name, value] of headers) void reply.header(name, value);
+    return await reply
+      .code(status ?? 200)
+      .header('cache-control', 'no-store')
+      .send(body.string);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Apollo takes the status of a failed context from the error. */
+async function contextOf(
+  make: () => GraphqlContext | Promise<GraphqlContext>,
+): Promise<GraphqlContext & BaseContext> {
+  try {
+    return await make();
+  } catch (error) {
+    const refusal = refusalOf(error);
+    if (refusal === undefined) throw error;
+    const headers = new HeaderMap();
+    if (refusal.retryAfterSeconds !== undefined)
+      headers.set('retry-after', String(refusal.retryAfterSeconds));
+    throw new GraphQLError(refusal.message, {
+      originalError: refusal,
+      extensions: { code: refusal.code, http: { status: refusal.status, headers } },
+    });
+  }
+}
+
+function httpRequestOf(request: FastifyRequest): HTTPGraphQLRequest {
+  const headers = new HeaderMap();
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
+  }
+  const { url } = request;
+  const mark = url.indexOf('?');
+  return { method: request.method, headers, search: mark < 0 ? '' : url.slice(mark), body: request.body };
+}

@@ -1,0 +1,180 @@
+/**
+ * The composition root: every client, store and service, built once and given what it needs. A gateway and a
+ * worker build the same and use different parts of it. What is started here is stopped by `close`, in reverse.
+ */
+import type pg from 'pg';
+import { AttachmentService } from './attachments/attachment.service.js';
+import { AttachmentStore } from './attachments/attachment.store.js';
+import type { Config } from './config.js';
+import { FeedbackConfigService } from './feedback/feedback-config.service.js';
+import { FeedbackConfigStore } from './feedback/feedback-config.store.js';
+import { FeedbackStatsStore } from './feedback/feedback-stats.store.js';
+import { FeedbackTokenService } from './feedback/feedback-token.service.js';
+import { FeedbackTokenStore } from './feedback/feedback-token.store.js';
+import { FeedbackService } from './feedback/feedback.service.js';
+import { FeedbackStore } from './feedback/feedback.store.js';
+import { IntakeService } from './ingest/intake.js';
+import { PartitionCatalog } from './ingest/partition-catalog.js';
+import { ProjectResolver } from './ingest/project-resolver.js';
+import { RunWriter } from './ingest/run-writer.js';
+import { RunZones } from './ingest/run-zones.js';
+import { systemClock } from './platform/clock.js';
+import { createPool } from './platform/db.js';
+import { createDoorbell } from './platform/doorbell-factory.js';
+import type { Doorbell } from './platform/doorbell.js';
+import { systemIds } from './platform/ids.js';
+import type { Lifecycle } from './platform/lifecycle.js';
+import type { Logger } from './platform/log.js';
+import { createMetrics } from './platform/metrics.js';
+import type { Metrics } from './platform/metrics.js';
+import { createPrisma } from './platform/prisma.js';
+import type { PrismaClient } from './platform/prisma.js';
+import { createRedis } from './platform/redis.js';
+import { Authenticator } from './tenancy/authenticator.js';
+import { KeyService } from './tenancy/key.service.js';
+import { KeyStore } from './tenancy/key.store.js';
+import { MemberService } from './tenancy/member.service.js';
+import { MemberStore } from './tenancy/member.store.js';
+import { limitShapes, LocalRateLimiter } from './tenancy/rate-limiter.js';
+import type { RateLimiter } from './tenancy/rate-limiter.js';
+import { RedisRateLimiter } from './tenancy/redis-rate-limiter.js';
+import { WorkspaceService } from './tenancy/workspace.service.js';
+import { WorkspaceStore } from './tenancy/workspace.store.js';
+
+export interface AppOptions {
+  readonly config: Config;
+  readonly databaseUrl: string;
+  readonly pepper: string;
+  readonly log: Logger;
+  readonly lifecycle: Lifecycle;
+}
+
+const clock = systemClock;
+const ids = systemIds;
+
+/** Connections and what else knows no domain. */
+export interface Foundation {
+  readonly databaseUrl: string;
+  readonly redisUrl: string | undefined;
+  /** Queries of callers. */
+  readonly reads: pg.Pool;
+  /** Everything that writes, except runs. */
+  readonly writes: pg.Pool;
+  readonly prisma: PrismaClient;
+  readonly doorbell: Doorbell;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+function createFoundation({ config, databaseUrl, log, lifecycle }: AppOptions): Foundation {
+  const pool = (name: string, max: number, statementTimeoutMs: number): pg.Pool => {
+    const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, log });
+    lifecycle.onStop(`pool ${name}`, () => made.end());
+    return made;
+  };
+  const reads = pool('reads', config.database.readConnections, 15_000);
+  const writes = pool('writes', 4, 10_000);
+  const prisma = createPrisma(writes);
+  lifecycle.onStop('prisma', () => prisma.$disconnect());
+  const redisUrl = config.redis.kind === 'redis' ? config.redis.url.reveal() : undefined;
+  const doorbell = createDoorbell({ databaseUrl, redisUrl, log });
+  lifecycle.onStop('doorbell', () => doorbell.close());
+  const metrics = createMetrics();
+  lifecycle.onStop('metrics', () => Promise.resolve(metrics.close()));
+  return { databaseUrl, redisUrl, reads, writes, prisma, doorbell, metrics, log };
+}
+
+function createTenancy({ prisma, writes, reads, doorbell, log }: Foundation, pepper: string) {
+  const members = new MemberStore({ db: reads });
+  const keys = new KeyStore({ db: writes });
+  return {
+    authenticator: new Authenticator({ pepper, keys, clock, doorbell, log }),
+    keys: new KeyService({ pool: writes, pepper, keys, members, doorbell, ids, clock }),
+    workspaces: new WorkspaceService({ workspaces: new WorkspaceStore({ prisma }), doorbell, ids, clock }),
+    members: new MemberService({ pool: writes, members, keys, doorbell, ids, clock }),
+  };
+}
+
+function createRateLimiter({ redisUrl, log }: Foundation, { config, lifecycle }: AppOptions): RateLimiter {
+  const shapes = limitShapes({
+    ingest: config.limits.ingestRequestsPerMinute,
+    api: config.limits.apiRequestsPerMinute,
+    cost: config.limits.graphqlCostPerMinute,
+  });
+  if (redisUrl === undefined) return new LocalRateLimiter({ shapes, clock });
+  const redis = createRedis({ url: redisUrl, name: 'limits', use: 'commands', log });
+  lifecycle.onStop('redis limits', () => Promise.resolve(redis.disconnect()));
+  return new RedisRateLimiter({ redis, shapes, clock, log });
+}
+
+function createFeedback({ writes, prisma, doorbell }: Foundation) {
+  const configStore = new FeedbackConfigStore();
+  const feedback = new FeedbackService({
+    pool: writes,
+    store: new FeedbackStore(),
+    stats: new FeedbackStatsStore(),
+    configs: configStore,
+    doorbell,
+    clock,
+    ids,
+  });
+  return {
+    feedback,
+    feedbackConfigs: new FeedbackConfigService({ pool: writes, store: configStore, clock }),
+    feedbackTokens: new FeedbackTokenService({
+      store: new FeedbackTokenStore({ prisma }),
+      feedback,
+      clock,
+    }),
+  };
+}
+
+function createIngest(
+  { databaseUrl, writes, doorbell, metrics, log }: Foundation,
+  { config, lifecycle }: AppOptions,
+) {
+  const pool = createPool({
+    url: databaseUrl,
+    name: 'ingest',
+    max: config.ingest.lanes,
+    statementTimeoutMs: 10_000,
+    log,
+  });
+  lifecycle.onStop('pool ingest', () => pool.end());
+  const writer = new RunWriter({
+    pool,
+    lanes: config.ingest.lanes,
+    projects: new ProjectResolver({ pool: writes, ids, clock }),
+    zones: new RunZones({ pool: writes, partitions: new PartitionCatalog({ pool: writes }) }),
+    doorbell,
+    clock,
+    log,
+    onFlush: ({ rows, seconds }) => {
+      metrics.writerBatchRuns.observe(rows);
+      metrics.writerFlushSeconds.observe(seconds);
+    },
+  });
+  lifecycle.onStop('run writer', () => writer.close());
+  return { intake: new IntakeService({ sink: writer, clock, ids, log, metrics }) };
+}
+
+export type App = ReturnType<typeof createApp>;
+
+export function createApp(options: AppOptions) {
+  const foundation = createFoundation(options);
+  return {
+    ...foundation,
+    clock,
+    ids,
+    ...createTenancy(foundation, options.pepper),
+    rateLimiter: createRateLimiter(foundation, options),
+    attachments: new AttachmentService({
+      store: new AttachmentStore({ pool: foundation.writes }),
+      clock,
+      ids,
+      pepper: options.pepper,
+    }),
+    ...createFeedback(foundation),
+    ...createIngest(foundation, options),
+  };
+}

@@ -1,0 +1,27 @@
+/** Entry point of a gateway process. */
+import 'reflect-metadata';
+import { createApp } from './app.js';
+import { loadConfigOrExit } from './config.js';
+import { createGateway } from './gateway.js';
+import { prepareInstallation } from './installation.js';
+import { Lifecycle } from './platform/lifecycle.js';
+import { createLogger } from './platform/log.js';
+
+const config = loadConfigOrExit();
+const log = createLogger(config.logLevel, 'gateway');
+const lifecycle = new Lifecycle(log);
+lifecycle.handleSignals();
+
+try {
+  if (config.database.url === undefined)
+    throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
+  const databaseUrl = config.database.url.reveal();
+  const { pepper } = await prepareInstallation({ config, databaseUrl, log });
+  const app = createApp({ config, databaseUrl, pepper, log, lifecycle });
+  const gateway = await createGateway(app, config, lifecycle);
+  const address = await gateway.listen(config.gateway);
+  log.info({ address }, 'listening');
+} catch (error) {
+  log.fatal({ err: error }, 'could not start');
+  await lifecycle.exit(1);
+}

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
+import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
 import { requireScope, type Principal } from '../tenancy/principal.js';
 import {
@@ -11,7 +12,7 @@ import {
   type FeedbackConfigDefinition,
 } from './feedback-config.js';
 import type { ConfigFilter, ConfigPage, FeedbackConfigStore } from './feedback-config.store.js';
-import { cleanText, MAX_KEY_LENGTH } from './feedback.js';
+import { MAX_KEY_LENGTH } from './feedback.js';
 
 export interface FeedbackConfigServiceOptions {
   readonly pool: pg.Pool;

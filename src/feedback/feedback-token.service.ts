@@ -4,12 +4,13 @@ import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { Clock } from '../platform/clock.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
+import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
 import { requireScope, trustedScope, type Principal } from '../tenancy/principal.js';
 import { definitionProblems, type FeedbackConfigDefinition } from './feedback-config.js';
 import type { FeedbackService } from './feedback.service.js';
 import type { FeedbackToken, FeedbackTokenStore } from './feedback-token.store.js';
-import { cleanText, MAX_KEY_LENGTH, type Feedback } from './feedback.js';
+import { MAX_KEY_LENGTH, type Feedback } from './feedback.js';
 
 export interface FeedbackTokenServiceOptions {
   readonly store: FeedbackTokenStore;

@@ -11,6 +11,7 @@ import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
+import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Problem, type Result } from '../platform/result.js';
 import { requireScope, trustedScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfig } from './feedback-config.js';
@@ -20,7 +21,6 @@ import type { FeedbackStats, FeedbackStatsStore } from './feedback-stats.store.j
 import type { FeedbackFilter, FeedbackPage, FeedbackRow, FeedbackStore } from './feedback.store.js';
 import {
   cleanJson,
-  cleanText,
   completeJudgement,
   judgementOf,
   MAX_BATCH,

@@ -4,6 +4,7 @@
  */
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { isUuid } from '../platform/ids.js';
+import { cleanText } from '../platform/json-text.js';
 import { problem, type Problem } from '../platform/result.js';
 import {
   categoryOf,
@@ -81,17 +82,6 @@ export const MAX_JSON_DEPTH = 64;
 export const MAX_THREAD_ID_LENGTH = 1_024;
 /** Feedback per request. */
 export const MAX_BATCH = 1_000;
-
-const UNSTORABLE = '\u0000';
-
-/** Text as Postgres can keep it: NUL and lone surrogates become U+FFFD. */
-export function cleanText(text: string): string {
-  const wellFormed = text.replace(
-    /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
-    '\ufffd',
-  );
-  return wellFormed.includes(UNSTORABLE) ? wellFormed.replaceAll(UNSTORABLE, '\ufffd') : wellFormed;
-}
 
 /** JSON as jsonb can keep it. Undefined where it is nested deeper than MAX_JSON_DEPTH. */
 export function cleanJson(value: JsonValue, depth = 0): JsonValue | undefined {

@@ -246,9 +246,9 @@ test('text that Postgres cannot keep is replaced, JSON that is too deep or too l
     { key: 'inf', runId: uuid(), score: Number.POSITIVE_INFINITY },
   ]);
   expect(valueOf(results[0])).toMatchObject({
-    key: 'nul\ufffdkey',
-    comment: 'a\ufffdb\ufffdc',
-    value: { 'k\ufffd': ['\ufffd'] },
+    key: 'nul\u2400key',
+    comment: 'a\u2400b\ufffdc',
+    value: { 'k\u2400': ['\ufffd'] },
   });
   expect(results.slice(1).map((result) => (result.ok ? 'ok' : result.problems[0]?.message))).toEqual([
     'value is nested deeper than 64 levels.',

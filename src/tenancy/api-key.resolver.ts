@@ -1,11 +1,13 @@
 /** Keys over GraphQL. */
 import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
 import type { Page } from '../graphql/connection.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext } from '../graphql/context.js';
 import type { Cursors } from '../graphql/cursor.js';
 import { parseId } from '../graphql/global-id.js';
+import type { NodeLoad } from '../graphql/node.resolver.js';
 import { toUserErrors } from '../graphql/user-error.js';
 import type { Result } from '../platform/result.js';
 import type { ApiKey } from './api-key.js';
@@ -30,6 +32,19 @@ const toIssuedPayload = (result: Result<IssuedKey>): IssuedApiKeyPayload =>
     ? { apiKey: toApiKeyType(result.value.key), secret: result.value.secret, errors: [] }
     : { apiKey: null, secret: null, errors: toUserErrors(result.problems) };
 
+/** Loads keys for `node` and `nodes`. */
+export const apiKeyNodes =
+  (keys: KeyService): NodeLoad =>
+  async (context, uuids) => {
+    const found = new Map(
+      (await keys.listByIds(requirePrincipal(context), uuids)).map((key) => [key.id, key]),
+    );
+    return uuids.map((uuid) => {
+      const key = found.get(uuid);
+      return key === undefined ? null : toApiKeyType(key);
+    });
+  };
+
 @Resolver()
 export class ApiKeyResolver {
   readonly #keys: KeyService;
@@ -40,6 +55,7 @@ export class ApiKeyResolver {
     this.#cursors = deps.cursors;
   }
 
+  @RequiresAccess('admin')
   @Query(() => ApiKeyConnection, {
     complexity: pageComplexity,
     description:
@@ -51,18 +67,16 @@ export class ApiKeyResolver {
   ): Promise<Page<ApiKeyType>> {
     const principal = requirePrincipal(context);
     const request = this.#cursors.request(page, { order: 'apiKeys.id', direction: 'desc' });
-    const keys = await this.#keys.list(principal, request);
-    // Ids are opaque in the rows shown; positions need the plain ones.
-    const uuids = new Map(keys.map((key) => [toApiKeyType(key), key.id]));
     return pageFromRows({
       cursors: this.#cursors,
       request,
-      rows: [...uuids.keys()],
-      position: (row) => ({ value: uuids.get(row) ?? '', id: uuids.get(row) ?? '' }),
+      rows: (await this.#keys.list(principal, request)).map(toApiKeyType),
+      position: ({ uuid }) => ({ value: uuid, id: uuid }),
       count: async (limit) => toCount(await this.#keys.count(principal, limit), limit),
     });
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => IssuedApiKeyPayload, {
     description: 'Makes a key. Its secret is in the answer and nowhere else. Needs ADMIN.',
   })
@@ -81,6 +95,7 @@ export class ApiKeyResolver {
     return toIssuedPayload(result);
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => ApiKeyPayload, {
     description: 'Changes the name, the scopes or the expiry of a key. Needs ADMIN.',
   })
@@ -101,6 +116,7 @@ export class ApiKeyResolver {
     return toPayload(result);
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => IssuedApiKeyPayload, {
     description:
       'Gives a key a new secret; the old one works a little longer. Needs ADMIN and every scope of the key.',
@@ -115,6 +131,7 @@ export class ApiKeyResolver {
     );
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => ApiKeyPayload, {
     description: 'Ends a key within five seconds, open sockets included. Needs ADMIN.',
   })

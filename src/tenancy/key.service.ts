@@ -85,10 +85,10 @@ export class KeyService {
     return this.#deps.keys.count(reachOf(principal), limit);
   }
 
-  /** A foreign id answers like a missing one. */
-  async find(principal: Principal, id: string): Promise<ApiKey | undefined> {
+  /** Those of `ids` that `list` would have, in any order. */
+  async listByIds(principal: Principal, ids: readonly string[]): Promise<ApiKey[]> {
     requireScope(principal, 'admin');
-    return this.#deps.keys.find(reachOf(principal), id);
+    return this.#deps.keys.listByIds(reachOf(principal), ids);
   }
 
   async create(principal: Principal, draft: KeyDraft): Promise<Result<IssuedKey>> {
@@ -174,7 +174,7 @@ export class KeyService {
   /** Ends a key within five seconds everywhere. A key that was revoked before stays as it was. */
   async revoke(principal: Principal, id: string): Promise<Result<ApiKey>> {
     requireScope(principal, 'admin');
-    const found = await this.find(principal, id);
+    const found = await this.#deps.keys.find(reachOf(principal), id);
     if (found?.revokedAt !== undefined) return ok(found);
     return this.#change(principal, id, async (keys, key) => {
       const revokedAt = this.#deps.clock.now();

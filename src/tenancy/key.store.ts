@@ -204,6 +204,15 @@ select ${COLUMNS} from api_keys k where ${WITHIN_REACH} and k.id = $4 limit 1`,
     return rows[0] && parseKey(rows[0]);
   }
 
+  async listByIds(reach: KeyReach, ids: readonly string[]): Promise<ApiKey[]> {
+    const { rows } = await this.#db.query<KeyRow>(
+      `/* keys.list_by_ids */
+select ${COLUMNS} from api_keys k where ${WITHIN_REACH} and k.id = any($4::uuid[]) limit $5`,
+      [...reachValues(reach), ids, ids.length],
+    );
+    return rows.map(parseKey);
+  }
+
   /** For the change that follows in the same transaction: two of them at once happen one after the other. */
   async lock(reach: KeyReach, id: string): Promise<ApiKey | undefined> {
     const { rows } = await this.#db.query<KeyRow>(

@@ -1,5 +1,6 @@
 /** Members of the caller's workspace and organisation over GraphQL. */
 import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
 import type { Page } from '../graphql/connection.js';
 import { requirePrincipal } from '../graphql/context.js';
@@ -49,6 +50,7 @@ export class MemberResolver {
     this.#cursors = deps.cursors;
   }
 
+  @RequiresAccess('admin')
   @Query(() => WorkspaceMemberConnection, {
     complexity: pageComplexity,
     description: 'Members of this workspace in the order they came. Needs ADMIN.',
@@ -71,6 +73,7 @@ export class MemberResolver {
     });
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => WorkspaceMemberPayload, { description: 'Adds a member to this workspace. Needs ADMIN.' })
   async addWorkspaceMember(
     @Arg('input', () => AddWorkspaceMemberInput) { email, name, role }: AddWorkspaceMemberInput,
@@ -81,6 +84,7 @@ export class MemberResolver {
     );
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => WorkspaceMemberPayload, {
     description: 'Changes the role of a member of this workspace. Needs ADMIN.',
   })
@@ -91,6 +95,7 @@ export class MemberResolver {
     return toPayload(await this.#members.update(requirePrincipal(context), userIdOf(input), input.role));
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => RemoveWorkspaceMemberPayload, {
     description: 'Takes a member out of this workspace and ends their tokens for it. Needs ADMIN.',
   })
@@ -105,6 +110,7 @@ export class MemberResolver {
       : { removedUserId: null, errors: toUserErrors(result.problems) };
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => OrganizationMemberPayload, {
     description: 'Changes a role in the organisation; its last owner stays. Needs a key that administers it.',
   })
@@ -117,6 +123,7 @@ export class MemberResolver {
     );
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => OrganizationMemberPayload, {
     description:
       'Takes a user out of the organisation and all its workspaces and ends their tokens. Needs a key that administers it.',

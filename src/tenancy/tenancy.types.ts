@@ -2,6 +2,7 @@
 import { Field, ID, ObjectType, registerEnumType } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
 import { toGlobalId } from '../graphql/global-id.js';
+import { Node } from '../graphql/node.resolver.js';
 import { DateTimeScalar } from '../graphql/scalars.js';
 import { UserError } from '../graphql/user-error.js';
 import type { OrganizationRole, WorkspaceRole } from './access.js';
@@ -87,11 +88,12 @@ registerEnumType(OrganizationRoleEnum, {
   },
 });
 
-@ObjectType('ApiKey', { simpleResolvers: true, description: 'An API key, without its secret.' })
-export class ApiKeyType {
-  @Field(() => ID)
-  id!: string;
-
+@ObjectType('ApiKey', {
+  implements: Node,
+  simpleResolvers: true,
+  description: 'An API key, without its secret.',
+})
+export class ApiKeyType extends Node {
   @Field(() => String)
   name!: string;
 
@@ -136,6 +138,7 @@ export class ApiKeyType {
 
 export const toApiKeyType = (key: ApiKey): ApiKeyType => ({
   id: toGlobalId('ApiKey', key.id),
+  uuid: key.id,
   name: key.name,
   hint: key.hint,
   kind: key.kind,
@@ -169,16 +172,11 @@ export const toOrganizationType = ({ id, name, createdAt }: Organization): Organ
 });
 
 @ObjectType('Workspace', {
+  implements: Node,
   simpleResolvers: true,
-  description: 'What runs, projects and all other data belong to.',
+  description: 'What runs, projects and all other data belong to. X-Tenant-Id picks one by its uuid.',
 })
-export class WorkspaceType {
-  @Field(() => ID)
-  id!: string;
-
-  @Field(() => ID, { description: 'The value X-Tenant-Id takes to pick this workspace.' })
-  uuid!: string;
-
+export class WorkspaceType extends Node {
   @Field(() => String)
   name!: string;
 

@@ -1,5 +1,6 @@
 /** Who is asking: the key and what it reaches. Answers any valid key, whatever its scopes. */
 import { Ctx, Field, FieldResolver, ObjectType, Query, Resolver, Root } from 'type-graphql';
+import { ListSize, RequiresAccess } from '../graphql/access.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext } from '../graphql/context.js';
 import type { KeyService } from './key.service.js';
@@ -27,6 +28,7 @@ export class Viewer {
   /** Not a field: what the fields are resolved from. */
   principal!: Principal;
 
+  @ListSize(SCOPES.length)
   @Field(() => [ScopeEnum], { description: 'What the caller may do in this workspace.' })
   scopes!: Scope[];
 }
@@ -45,6 +47,7 @@ export class ViewerResolver {
     this.#deps = deps;
   }
 
+  @RequiresAccess('authenticated')
   @Query(() => Viewer, { description: 'Who is asking.' })
   viewer(@Ctx() context: GraphqlContext): Viewer {
     const principal = requirePrincipal(context);
@@ -72,6 +75,7 @@ export class ViewerResolver {
     return toWorkspaceType(await this.#deps.workspaces.current(principal));
   }
 
+  @ListSize(SHOWN_WORKSPACES)
   @FieldResolver(() => [WorkspaceType], {
     description: 'The workspaces the key reaches or administers, at most 100, oldest first.',
   })

@@ -1,11 +1,13 @@
 /** Workspaces over GraphQL. */
 import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
 import type { Page } from '../graphql/connection.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext } from '../graphql/context.js';
 import type { Cursors } from '../graphql/cursor.js';
 import { parseId, toGlobalId } from '../graphql/global-id.js';
+import type { NodeLoad } from '../graphql/node.resolver.js';
 import { toUserErrors } from '../graphql/user-error.js';
 import type { Result } from '../platform/result.js';
 import { CreateWorkspaceInput, DeleteWorkspaceInput, UpdateWorkspaceInput } from './tenancy.inputs.js';
@@ -24,6 +26,18 @@ const toPayload = (result: Result<Workspace>): WorkspacePayload =>
     ? { workspace: toWorkspaceType(result.value), errors: [] }
     : { workspace: null, errors: toUserErrors(result.problems) };
 
+/** Loads workspaces for `node` and `nodes`. */
+export const workspaceNodes =
+  (workspaces: WorkspaceService): NodeLoad =>
+  async (context, uuids) => {
+    const rows = await workspaces.listByIds(requirePrincipal(context), uuids);
+    const found = new Map(rows.map((workspace) => [workspace.id, workspace]));
+    return uuids.map((uuid) => {
+      const workspace = found.get(uuid);
+      return workspace === undefined ? null : toWorkspaceType(workspace);
+    });
+  };
+
 @Resolver()
 export class WorkspaceResolver {
   readonly #workspaces: WorkspaceService;
@@ -34,6 +48,7 @@ export class WorkspaceResolver {
     this.#cursors = deps.cursors;
   }
 
+  @RequiresAccess('authenticated')
   @Query(() => WorkspaceConnection, {
     complexity: pageComplexity,
     description: 'The workspaces the key reaches or administers, oldest first.',
@@ -53,6 +68,7 @@ export class WorkspaceResolver {
     });
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => WorkspacePayload, { description: 'Needs a key that administers the organisation.' })
   async createWorkspace(
     @Arg('input', () => CreateWorkspaceInput) { name, handle }: CreateWorkspaceInput,
@@ -63,6 +79,7 @@ export class WorkspaceResolver {
     );
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => WorkspacePayload, {
     description:
       'Changes the name or the handle. Needs ADMIN; for another workspace, of the whole organisation.',
@@ -79,6 +96,7 @@ export class WorkspaceResolver {
     return toPayload(result);
   }
 
+  @RequiresAccess('admin')
   @Mutation(() => DeleteWorkspacePayload, {
     description:
       'Ends a workspace and its keys. The last one stays. Needs a key that administers the organisation.',

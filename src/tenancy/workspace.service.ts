@@ -76,11 +76,9 @@ export class WorkspaceService {
     return this.#deps.workspaces.count(reachOf(principal), limit);
   }
 
-  /** One of those that `list` has. Needs no scope. */
-  async find(principal: Principal, id: string): Promise<Workspace | undefined> {
-    const reach = reachOf(principal);
-    if (reach.workspaceId !== undefined && reach.workspaceId !== id) return undefined;
-    return this.#deps.workspaces.find({ ...reach, workspaceId: id });
+  /** Those of `ids` that `list` would have, in any order. Needs no scope. */
+  async listByIds(principal: Principal, ids: readonly string[]): Promise<Workspace[]> {
+    return this.#deps.workspaces.listByIds(reachOf(principal), ids);
   }
 
   /** Data of `GET /settings`. Needs no scope. */

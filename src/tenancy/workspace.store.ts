@@ -46,6 +46,14 @@ export class WorkspaceStore {
     return (await this.#prisma.workspace.findFirst({ where: whereOf(reach), select: COLUMNS })) ?? undefined;
   }
 
+  async listByIds(reach: WorkspaceReach, ids: readonly string[]): Promise<Workspace[]> {
+    return this.#prisma.workspace.findMany({
+      where: { AND: [whereOf(reach), { id: { in: [...ids] } }] },
+      take: ids.length,
+      select: COLUMNS,
+    });
+  }
+
   /** Up to `limit + 1`, oldest first: ids are made in order of time. Relies on workspaces_by_organization. */
   async list(reach: WorkspaceReach, window: PageWindow): Promise<Workspace[]> {
     const behind = window.boundary?.id;

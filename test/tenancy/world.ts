@@ -1,18 +1,26 @@
 /** What the tenancy tests share: a database with a first workspace, a clock that is set by hand, a cuttable doorbell. */
 import pg from 'pg';
 import type { Clock } from '../../src/platform/clock.js';
+import { createPool } from '../../src/platform/db.js';
 import type { Queryable } from '../../src/platform/db.js';
 import type { Doorbell } from '../../src/platform/doorbell.js';
 import { systemIds } from '../../src/platform/ids.js';
+import type { Result } from '../../src/platform/result.js';
 import { createLogger } from '../../src/platform/log.js';
+import { createPrisma } from '../../src/platform/prisma.js';
 import { Authenticator } from '../../src/tenancy/authenticator.js';
 import type { Credentials } from '../../src/tenancy/authenticator.js';
 import { keyHint, keyMac, makeKey } from '../../src/tenancy/api-key.js';
 import type { KeyKind } from '../../src/tenancy/api-key.js';
 import { bootstrapInstallation } from '../../src/tenancy/bootstrap.js';
+import { KeyService } from '../../src/tenancy/key.service.js';
 import { KeyStore } from '../../src/tenancy/key.store.js';
+import { MemberService } from '../../src/tenancy/member.service.js';
+import { MemberStore } from '../../src/tenancy/member.store.js';
 import { SCOPES } from '../../src/tenancy/principal.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
+import { WorkspaceService } from '../../src/tenancy/workspace.service.js';
+import { WorkspaceStore } from '../../src/tenancy/workspace.store.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 
@@ -81,6 +89,9 @@ export interface TenancyWorld {
   readonly clock: TestClock;
   readonly doorbell: TestDoorbell;
   readonly keys: KeyStore;
+  readonly keyService: KeyService;
+  readonly memberService: MemberService;
+  readonly workspaceService: WorkspaceService;
   readonly organizationId: string;
   readonly workspaceId: string;
   readonly apiKey: string;
@@ -108,11 +119,19 @@ export async function createTenancyWorld(): Promise<TenancyWorld> {
   });
   if (first.apiKey === undefined) throw new Error('a fresh installation made no key');
   const authenticators: Authenticator[] = [];
+  const appPool = createPool({ url: database.url, name: 'tenancy', max: 4, statementTimeoutMs: 10_000, log });
+  const prisma = createPrisma(appPool);
+  const members = new MemberStore({ db: appPool });
+  const appKeys = new KeyStore({ db: appPool });
+  const common = { pool: appPool, doorbell, ids: systemIds, clock };
   return {
     database,
     clock,
     doorbell,
     keys,
+    keyService: new KeyService({ ...common, pepper: PEPPER, keys: appKeys, members }),
+    memberService: new MemberService({ ...common, keys: appKeys, members }),
+    workspaceService: new WorkspaceService({ ...common, workspaces: new WorkspaceStore({ prisma }) }),
     organizationId: first.organizationId,
     workspaceId: first.workspaceId,
     apiKey: first.apiKey,
@@ -183,6 +202,8 @@ export async function createTenancyWorld(): Promise<TenancyWorld> {
     },
     async close() {
       for (const authenticator of authenticators) await authenticator.close();
+      await prisma.$disconnect();
+      await appPool.end();
       await database.drop();
     },
   };
@@ -195,6 +216,31 @@ export const credentials = (apiKey: string | undefined, rest: Partial<Credential
   remoteAddress: '203.0.113.7',
   ...rest,
 });
+
+/** A principal as `Authenticator` would make it. */
+export function principalOf(world: TenancyWorld, parts: Partial<Principal> = {}): Principal {
+  return {
+    keyId: systemIds.uuid(),
+    kind: 'service',
+    organizationId: world.organizationId,
+    workspaceId: world.workspaceId,
+    userId: undefined,
+    scopes: new Set(SCOPES),
+    expiresAtMs: undefined,
+    ...parts,
+  };
+}
+
+/** The value of a use case that succeeded. */
+export function valueOf<T>(result: Result<T>): T {
+  if (!result.ok) throw new Error(`refused: ${JSON.stringify(result.problems)}`);
+  return result.value;
+}
+
+/** The problems of a use case that did not: code and path, such as `INVALID name`. */
+export function problemsOf(result: Result<unknown>): string[] {
+  return result.ok ? [] : result.problems.map(({ code, path }) => `${code} ${path.join('.')}`);
+}
 
 /** What a refused request is answered with: code, then the reason or error it names. */
 export async function refusalOf(attempt: Promise<Principal>): Promise<string> {

@@ -154,8 +154,8 @@ export interface ConnectionTypes<T> {
  * The types `<name>Connection` and `<name>Edge`. Call once per name, at module level. Fields that return the
  * connection declare `complexity: pageComplexity` and give a `Page`.
  */
-export function connectionTypes<T extends object>(
-  nodeType: () => ClassType<T>,
+export function connectionTypes<T extends object = object>(
+  nodeType: () => ClassType,
   name: string,
 ): ConnectionTypes<T> {
   @ObjectType(`${name}Edge`, { simpleResolvers: true })

@@ -94,7 +94,7 @@ function refusalExtensions(refusal: AppError): Record<string, unknown> {
   return {
     ...refusal.details,
     code: refusal.code,
-    ...(refusal.path === undefined ? {} : { inputPath: refusal.path }),
+    ...(refusal.inputPath === undefined ? {} : { inputPath: refusal.inputPath }),
     ...(refusal.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: refusal.retryAfterSeconds }),
   };
 }

@@ -37,7 +37,8 @@ export interface AppErrorOptions {
 
 /** A refused request. `message` is safe to show to the caller. */
 export class AppError extends Error {
-  readonly path: readonly (string | number)[] | undefined;
+  // Not named `path`: graphql-js takes any error with one for an error that already knows its place in the result.
+  readonly inputPath: readonly (string | number)[] | undefined;
   readonly details: Readonly<Record<string, unknown>> | undefined;
   readonly retryAfterSeconds: number | undefined;
 
@@ -48,7 +49,7 @@ export class AppError extends Error {
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'AppError';
-    this.path = options.path;
+    this.inputPath = options.path;
     this.details = options.details;
     this.retryAfterSeconds =
       options.retryAfterSeconds ??

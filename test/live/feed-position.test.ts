@@ -34,7 +34,7 @@ describe('cursors', () => {
         try {
           expect(encodeCursor(decodeCursor(text))).toBe(text);
         } catch (error) {
-          expect(error).toMatchObject({ code: 'BAD_USER_INPUT', path: ['after'] });
+          expect(error).toMatchObject({ code: 'BAD_USER_INPUT', inputPath: ['after'] });
         }
       }),
     );

@@ -1,0 +1,144 @@
+/** GraphQL types of traces: totals, and the tree without payloads. */
+import { Field, Float, ID, Int, ObjectType } from 'type-graphql';
+import { toGlobalId } from '../graphql/global-id.js';
+import { PageInfo } from '../graphql/connection.js';
+import { Node } from '../graphql/node.resolver.js';
+import { BigIntScalar, DateTimeScalar, DecimalScalar, UuidScalar } from '../graphql/scalars.js';
+import { RUN_NODE, RunStatusEnum, RunTypeEnum } from './run.types.js';
+import type { PlacedTraceRun } from './run.service.js';
+import type { TraceSummary } from './trace.store.js';
+
+export const TRACE_NODE = 'Trace';
+
+@ObjectType('TraceRun', {
+  simpleResolvers: true,
+  description: 'A node of the tree. Payloads are read by run(id).',
+})
+export class TraceRunObject {
+  @Field(() => ID, { description: 'The id of the Run.' })
+  id!: string;
+
+  @Field(() => UuidScalar)
+  uuid!: string;
+
+  @Field(() => UuidScalar, { nullable: true })
+  parentRunId!: string | null;
+
+  @Field(() => Boolean, { description: 'Whether the parent is not among the stored runs of the trace.' })
+  orphan!: boolean;
+
+  @Field(() => Int, { description: 'Ancestors up to the root, stored or not.' })
+  depth!: number;
+
+  @Field(() => String)
+  dottedOrder!: string;
+
+  @Field(() => String)
+  name!: string;
+
+  @Field(() => RunTypeEnum)
+  runType!: string;
+
+  @Field(() => RunStatusEnum)
+  status!: string;
+
+  @Field(() => Boolean)
+  hasError!: boolean;
+
+  @Field(() => DateTimeScalar)
+  startTime!: string;
+
+  @Field(() => DateTimeScalar, { nullable: true })
+  endTime!: string | null;
+
+  @Field(() => Float, { nullable: true })
+  latencySeconds!: number | null;
+
+  @Field(() => Float, { nullable: true })
+  firstTokenLatencySeconds!: number | null;
+
+  @Field(() => String, { nullable: true })
+  model!: string | null;
+
+  @Field(() => BigIntScalar, { nullable: true })
+  promptTokens!: number | null;
+
+  @Field(() => BigIntScalar, { nullable: true })
+  completionTokens!: number | null;
+
+  @Field(() => BigIntScalar, { nullable: true })
+  totalTokens!: number | null;
+
+  @Field(() => DecimalScalar, { nullable: true })
+  totalCost!: string | null;
+
+  @Field(() => BigIntScalar)
+  revision!: number;
+}
+
+export type GraphqlTraceRun = PlacedTraceRun & { readonly id: string };
+
+export const toTraceRun = (run: PlacedTraceRun): GraphqlTraceRun => ({
+  ...run,
+  id: toGlobalId(RUN_NODE, run.uuid),
+});
+
+@ObjectType('TraceRunConnection', { simpleResolvers: true })
+export class TraceRunConnection {
+  @Field(() => [TraceRunObject], { description: 'In depth-first order.' })
+  nodes!: readonly GraphqlTraceRun[];
+
+  @Field(() => PageInfo)
+  pageInfo!: PageInfo;
+}
+
+@ObjectType('Trace', {
+  implements: Node,
+  simpleResolvers: true,
+  description: 'All stored runs that name the same root. Tokens and money are summed over its model calls.',
+})
+export class TraceObject extends Node {
+  @Field(() => Int)
+  runCount!: number;
+
+  @Field(() => Int)
+  errorCount!: number;
+
+  @Field(() => Int)
+  pendingCount!: number;
+
+  @Field(() => DateTimeScalar)
+  startTime!: string;
+
+  @Field(() => DateTimeScalar, { nullable: true, description: 'Of the run that ended last.' })
+  endTime!: string | null;
+
+  @Field(() => Float, { nullable: true, description: 'From the first start to the last end, in seconds.' })
+  latencySeconds!: number | null;
+
+  @Field(() => BigIntScalar)
+  promptTokens!: string;
+
+  @Field(() => BigIntScalar)
+  completionTokens!: string;
+
+  @Field(() => BigIntScalar)
+  totalTokens!: string;
+
+  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
+  promptCost!: string | null;
+
+  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
+  completionCost!: string | null;
+
+  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
+  totalCost!: string | null;
+
+  @Field(() => String, { nullable: true })
+  threadId!: string | null;
+}
+
+/** `uuid` is the id of the root, whether or not it has arrived. */
+export type GraphqlTrace = TraceSummary & { readonly uuid: string };
+
+export const toTrace = (trace: TraceSummary): GraphqlTrace => ({ ...trace, uuid: trace.traceId });

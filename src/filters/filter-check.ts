@@ -279,7 +279,7 @@ export function checkSize(filter: Filter): void {
 /** The nearest of some names within two edits, for "did you mean". */
 export function closest(name: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
-  let bestDistance = 3;
+  let bestDistance = Math.min(3, Math.floor(name.length / 2) + 1);
   for (const candidate of candidates) {
     const distance = editDistance(name, candidate, bestDistance);
     if (distance < bestDistance) {

@@ -3,8 +3,7 @@
  * operators mean is in vocabulary.ts and filter-check.ts.
  */
 import { parse } from '../generated/filter-parser.js';
-import { AppError } from '../platform/errors.js';
-import { assertNever } from '../platform/errors.js';
+import { AppError, assertNever } from '../platform/errors.js';
 import type { Comparison, ComparisonOp, Filter, FilterLiteral } from './filter.js';
 import {
   checkComparison,
@@ -45,10 +44,11 @@ class Complaint extends Error {
 }
 
 /**
+ * @param path of the argument the text came in, for the error.
  * @throws AppError BAD_USER_INPUT. Its message says line, column and what was expected; `details.position` has the
  * place, `details.expected` or `details.allowed` what would have been right.
  */
-export function parseFilter(text: string): Filter {
+export function parseFilter(text: string, path?: readonly (string | number)[]): Filter {
   try {
     if (text.length > MAX_FILTER_LENGTH) {
       throw new Complaint(
@@ -66,6 +66,7 @@ export function parseFilter(text: string): Filter {
       {
         details: { position, problem: error.message, ...error.details },
         cause: error,
+        ...(path && { path }),
       },
     );
   }
@@ -105,10 +106,12 @@ interface PeggyError {
 const isPeggyError = (error: unknown): error is PeggyError =>
   error instanceof Error && error.name === 'SyntaxError' && 'location' in error;
 
+const TOO_DEEP = `Filters nest at most ${MAX_FILTER_DEPTH} levels deep.`;
+
 function readSyntax(text: string): Syntax {
   try {
     // One level more than trees may have: lists inside the innermost comparison count here, not there.
-    return parse(text, { maxDepth: MAX_FILTER_DEPTH + 1 }) as Syntax;
+    return parse(text, { maxDepth: MAX_FILTER_DEPTH + 1, tooDeep: TOO_DEEP }) as Syntax;
   } catch (error) {
     if (!isPeggyError(error)) throw error;
     const at = error.location.start.offset;
@@ -149,8 +152,7 @@ class Reader {
     this.nodes += 1;
     if (this.nodes > MAX_FILTER_NODES)
       throw new Complaint(`Filters have at most ${MAX_FILTER_NODES} expressions.`, syntax.at);
-    if (depth > MAX_FILTER_DEPTH)
-      throw new Complaint(`Filters nest at most ${MAX_FILTER_DEPTH} levels deep.`, syntax.at);
+    if (depth > MAX_FILTER_DEPTH) throw new Complaint(TOO_DEEP, syntax.at);
     const operator = syntax.name.toLowerCase();
     if (!OPERATOR_NAMES.includes(operator)) throw unknownOperator(syntax);
     return LOGIC.has(operator)

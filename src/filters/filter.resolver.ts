@@ -1,0 +1,30 @@
+/** What editors of filters ask: the vocabulary, and whether a text is a filter. Reads no data. */
+import { Arg, Query, Resolver } from 'type-graphql';
+import { MAX_FILTER_DEPTH, MAX_FILTER_LENGTH, MAX_FILTER_NODES, MAX_LIST_LENGTH } from './filter-check.js';
+import { checkFilter, parseFilter } from './filter-text.js';
+import { filterNeeds } from './filter.plan.js';
+import { FilterValidation, FilterVocabulary } from './filter.types.js';
+import { OPERATORS, VOCABULARY } from './vocabulary.js';
+
+@Resolver()
+export class FilterResolver {
+  @Query(() => FilterVocabulary, { description: 'The fields and operators of the filter language.' })
+  filterVocabulary(): FilterVocabulary {
+    return {
+      fields: VOCABULARY,
+      operators: OPERATORS,
+      maxLength: MAX_FILTER_LENGTH,
+      maxNodes: MAX_FILTER_NODES,
+      maxDepth: MAX_FILTER_DEPTH,
+      maxListLength: MAX_LIST_LENGTH,
+    };
+  }
+
+  @Query(() => FilterValidation, { description: 'Judges a filter without running it.' })
+  validateFilter(@Arg('filter', () => String) filter: string): FilterValidation {
+    const check = checkFilter(filter);
+    return check.valid
+      ? { ...check, needsContent: filterNeeds({ run: parseFilter(filter) }).byContent }
+      : check;
+  }
+}

@@ -56,7 +56,7 @@ async function charge(
   deps.metrics.ingestShed.inc({ reason: 'rate' });
   // Tracing clients give up after a few tries: a short wait would only spend them.
   const least = rateClass === 'ingest' ? RETRY_AFTER_SECONDS : 1;
-  throw new AppError('RATE_LIMITED', `More than ${decision.limit} requests per minute with this key.`, {
+  throw new AppError('RATE_LIMITED', 'This key has used up its allowance of requests for now.', {
     retryAfterSeconds: Math.max(least, Math.ceil(decision.retryAfterSeconds)),
   });
 }

@@ -87,7 +87,7 @@ export class BodyReader {
         );
       }
     } finally {
-      // What the client still sends is read and forgotten, so that it gets to see the answer.
+      // Also where nothing was read at all.
       request.resume();
     }
   }
@@ -182,6 +182,9 @@ async function* received(
   } catch (error) {
     if (error instanceof AppError) throw error;
     throw new AppError('BAD_USER_INPUT', 'The request ended before its body did.', { cause: error });
+  } finally {
+    // What the client still sends is read and forgotten: it then gets to see the answer, and the connection ends.
+    request.resume();
   }
 }
 

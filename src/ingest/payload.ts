@@ -62,8 +62,9 @@ export function cutPayload(text: string, maxBytes: number): Payload {
   let length = Math.min(text.length, Math.max(maxBytes, 0));
   for (;;) {
     const payload = asString(text.slice(0, length).toWellFormed());
-    if (length === 0 || Buffer.byteLength(payload.text) <= maxBytes) return payload;
-    length = Math.floor(length / 2);
+    const bytes = Buffer.byteLength(payload.text);
+    if (length === 0 || bytes <= maxBytes) return payload;
+    length = Math.min(length - 1, Math.floor((length * maxBytes) / bytes));
   }
 }
 

@@ -6,14 +6,18 @@ import { NO_STATS, type Project, type ProjectDraft, type ProjectStats } from '..
 import { toWireStats } from './feedback.wire.js';
 import { orNull, toZonedTime, wireTime, wireUuid } from './wire-values.js';
 
-const jsonObject = z.record(z.string(), z.unknown()).transform((value) => value as JsonObject);
+/** The SDKs send `{}` for "nothing to say". */
+const extraObject = z
+  .record(z.string(), z.unknown())
+  .nullish()
+  .transform((extra) => (extra && Object.keys(extra).length > 0 ? (extra as JsonObject) : undefined));
 
 export const sessionBody = z
   .object({
     id: wireUuid.nullish(),
     name: z.string().nullish(),
     description: z.string().nullish(),
-    extra: jsonObject.nullish(),
+    extra: extraObject,
     reference_dataset_id: wireUuid.nullish(),
     start_time: wireTime,
   })
@@ -21,7 +25,7 @@ export const sessionBody = z
     id: body.id ?? undefined,
     name: body.name ?? 'default',
     description: body.description ?? undefined,
-    extra: body.extra ?? undefined,
+    extra: body.extra,
     referenceDatasetId: body.reference_dataset_id ?? undefined,
     startTime: body.start_time,
   }));
@@ -30,7 +34,7 @@ export const sessionBody = z
 export const sessionPatch = z.object({
   name: z.string().nullish(),
   description: z.string().nullish(),
-  extra: jsonObject.nullish(),
+  extra: extraObject,
   end_time: wireTime,
 });
 

@@ -99,7 +99,7 @@ export function sessionRoutes({ projects, feedback }: SessionRoutesOptions): Rou
         const patch: ProjectPatch = {
           name: name ?? undefined,
           description: description ?? undefined,
-          extra: extra ?? undefined,
+          extra,
           endTime,
         };
         return describe(principal, unwrap(await projects.updateProject(principal, id, patch)));

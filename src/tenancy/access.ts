@@ -38,8 +38,11 @@ export interface KeyFacts {
   readonly target: { readonly workspaceId: string; readonly role: WorkspaceRole | undefined } | undefined;
 }
 
+/** What was asked for cannot be a workspace's id. */
+export const MALFORMED: unique symbol = Symbol('malformed');
+
 /** Which workspace the caller picked: none, one, or something that cannot be one. */
-export type RequestedWorkspace = string | 'malformed' | undefined;
+export type RequestedWorkspace = string | typeof MALFORMED | undefined;
 
 export interface AccessRefusal {
   readonly code: ErrorCode;
@@ -88,7 +91,7 @@ export function decideAccess(facts: KeyFacts, requested: RequestedWorkspace, now
   if (facts.kind === 'personal' && facts.organizationRole === undefined) {
     return unauthenticated('membership', 'The member this token belongs to has left the organisation.');
   }
-  if (requested === 'malformed') return noSuchWorkspace();
+  if (requested === MALFORMED) return noSuchWorkspace();
   if (facts.workspaceId === undefined && requested === undefined) {
     return refuse('FORBIDDEN', 'This key reaches several workspaces: pick one with the X-Tenant-Id header.', {
       error: 'org_scoped_key_requires_workspace',

@@ -15,6 +15,7 @@ import { DEFAULT_GRACE_SECONDS } from './key.service.js';
 import type { IssuedKey, KeyService } from './key.service.js';
 import {
   CreateApiKeyInput,
+  isGiven,
   RevokeApiKeyInput,
   RotateApiKeyInput,
   UpdateApiKeyInput,
@@ -108,8 +109,8 @@ export class ApiKeyResolver {
       requirePrincipal(context),
       parseId('ApiKey', id, ['input', 'id']),
       {
-        ...(name == null ? {} : { name }),
-        ...(scopes == null ? {} : { scopes }),
+        ...(isGiven(name) ? { name } : {}),
+        ...(isGiven(scopes) ? { scopes } : {}),
         ...(expiresAt === undefined ? {} : { expiresAt: expiresAt === null ? null : new Date(expiresAt) }),
       },
     );
@@ -147,5 +148,5 @@ export class ApiKeyResolver {
 
 /** Null and absent mean the same where nothing can be cleared. */
 function optional<T>(value: string | null | undefined, map: (value: string) => T): T | undefined {
-  return value == null ? undefined : map(value);
+  return isGiven(value) ? map(value) : undefined;
 }

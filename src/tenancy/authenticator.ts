@@ -8,7 +8,7 @@ import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
-import { decideAccess } from './access.js';
+import { MALFORMED, decideAccess } from './access.js';
 import type { Access, KeyFacts, RequestedWorkspace } from './access.js';
 import { checksumOk, keyMac } from './api-key.js';
 import { BoundedMap } from './bounded-map.js';
@@ -133,28 +133,28 @@ export class Authenticator {
 
   async #lookUp(mac: Buffer, requested: RequestedWorkspace, address: string, nowMs: number): Promise<Entry> {
     const digest = mac.toString('base64url');
-    const name = `${digest}|${requested ?? ''}`;
+    const name = `${digest}|${requested === MALFORMED ? 'malformed' : (requested ?? '')}`;
     const entry = this.#entries.get(name);
     if (entry !== undefined && nowMs - entry.readAtMs < lifetime(entry)) return entry;
-    const source = networkOf(address);
-    if (this.#knownGood.get(digest) === undefined) {
-      const failures = this.#failures.peek(source, FAILURES, 1);
-      if (!failures.allowed) {
-        throw new AppError('RATE_LIMITED', 'Too many unknown API keys came from this address.', {
-          retryAfterSeconds: failures.retryAfterSeconds,
-        });
-      }
-    }
-    let reading = this.#reading.get(name);
-    if (reading === undefined) {
-      reading = this.#read(mac, requested, nowMs).finally(() => this.#reading.delete(name));
-      this.#reading.set(name, reading);
-      const fresh = await reading;
-      this.#remember(name, mac, fresh);
-      if (fresh.facts === undefined) this.#failures.take(source, FAILURES, 1);
-      return fresh;
-    }
-    return reading;
+    const reading = this.#reading.get(name);
+    if (reading !== undefined) return reading;
+    const charged = this.#knownGood.get(digest) === undefined ? networkOf(address) : undefined;
+    if (charged !== undefined) this.#chargeGuess(charged);
+    const started = this.#read(mac, requested, nowMs).finally(() => this.#reading.delete(name));
+    this.#reading.set(name, started);
+    const fresh = await started;
+    this.#remember(name, mac, fresh);
+    if (charged !== undefined && fresh.facts !== undefined) this.#failures.refund(charged, FAILURES, 1);
+    return fresh;
+  }
+
+  /** Before the look-up, so that guesses that come all at once are counted too; a good key gets it back. */
+  #chargeGuess(source: string): void {
+    const { allowed, retryAfterSeconds } = this.#failures.take(source, FAILURES, 1);
+    if (allowed) return;
+    throw new AppError('RATE_LIMITED', 'Too many unknown API keys came from this address.', {
+      retryAfterSeconds,
+    });
   }
 
   async #read(mac: Buffer, requested: RequestedWorkspace, nowMs: number): Promise<Entry> {
@@ -192,8 +192,9 @@ export class Authenticator {
   /** A ring also drops what is known to be unknown: the news may be that a key now exists. */
   #forget(keyId: string): void {
     for (const [name, entry] of this.#entries) {
-      if (keyId === '' || entry.facts === undefined || entry.facts.keyId === keyId)
+      if (keyId === '' || entry.facts === undefined || entry.facts.keyId === keyId) {
         this.#entries.delete(name);
+      }
     }
     this.#watch();
   }
@@ -271,7 +272,7 @@ function requestedWorkspace(header: HeaderValue): RequestedWorkspace {
   }
   const value = values[0]?.trim().toLowerCase() ?? '';
   if (value === '') return undefined;
-  return isUuid(value) ? value : 'malformed';
+  return isUuid(value) ? value : MALFORMED;
 }
 
 /** The network guesses are counted by: /24 for IPv4 (also when mapped into IPv6), /64 for IPv6. */

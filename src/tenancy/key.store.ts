@@ -136,7 +136,7 @@ limit 1`,
   async listFacts(asked: readonly { mac: Buffer; workspaceId: string }[]): Promise<(KeyFacts | undefined)[]> {
     const { rows } = await this.#db.query<FactsRow & { position: number }>(
       `/* keys.list_facts */
-select ${COLUMNS}, p.position,
+select ${COLUMNS}, p.position::integer as position,
   k.mac <> p.mac as by_previous, om.role as organization_role, w.id as target_id, wm.role as workspace_role
 from unnest($1::bytea[], $2::uuid[]) with ordinality as p (mac, asked_id, position)
 join api_keys k on k.mac = p.mac or k.previous_mac = p.mac${membershipOf('p.asked_id')}
@@ -144,7 +144,7 @@ limit $3`,
       [asked.map((one) => one.mac), asked.map((one) => one.workspaceId), asked.length],
     );
     const facts: (KeyFacts | undefined)[] = asked.map(() => undefined);
-    for (const row of rows) facts[Number(row.position) - 1] = parseFacts(row);
+    for (const row of rows) facts[row.position - 1] = parseFacts(row);
     return facts;
   }
 

@@ -12,6 +12,9 @@ import {
   WorkspaceRoleEnum,
 } from './tenancy.types.js';
 
+/** Whether a client gave a value: null means the same as nothing where there is nothing to clear. */
+export const isGiven = <T>(value: T | null | undefined): value is T => value !== null && value !== undefined;
+
 @InputType()
 export class CreateApiKeyInput {
   @Field(() => String, { description: '1 to 100 characters.' })

@@ -58,12 +58,6 @@ export class TokenBuckets {
     bucket.tokens = Math.min(shape.capacity, bucket.tokens + amount);
   }
 
-  /** What `take` would answer, without taking. */
-  peek(name: string, shape: BucketShape, amount: number): BucketState {
-    const { tokens } = this.#refilled(name, shape);
-    return bucketState(shape, tokens >= chargeable(shape, amount), tokens, amount);
-  }
-
   get size(): number {
     return this.#buckets.size;
   }

@@ -10,7 +10,12 @@ import { parseId, toGlobalId } from '../graphql/global-id.js';
 import type { NodeLoad } from '../graphql/node.resolver.js';
 import { toUserErrors } from '../graphql/user-error.js';
 import type { Result } from '../platform/result.js';
-import { CreateWorkspaceInput, DeleteWorkspaceInput, UpdateWorkspaceInput } from './tenancy.inputs.js';
+import {
+  CreateWorkspaceInput,
+  DeleteWorkspaceInput,
+  UpdateWorkspaceInput,
+  isGiven,
+} from './tenancy.inputs.js';
 import {
   DeleteWorkspacePayload,
   WorkspaceConnection,
@@ -90,8 +95,8 @@ export class WorkspaceResolver {
   ): Promise<WorkspacePayload> {
     const uuid = parseId('Workspace', id, ['input', 'id']);
     const result = await this.#workspaces.update(requirePrincipal(context), uuid, {
-      ...(patch.name == null ? {} : { name: patch.name }),
-      ...(patch.handle == null ? {} : { handle: patch.handle }),
+      ...(isGiven(patch.name) ? { name: patch.name } : {}),
+      ...(isGiven(patch.handle) ? { handle: patch.handle } : {}),
     });
     return toPayload(result);
   }

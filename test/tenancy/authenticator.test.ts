@@ -258,8 +258,9 @@ test('sockets hear when a key loses a scope, when its secret is replaced and whe
     (typeof keys)[0],
     (typeof keys)[0],
   ];
-  for (const { secret } of [narrowed, rotated, renamed])
+  for (const { secret } of [narrowed, rotated, renamed]) {
     await authenticator.authenticate(credentials(secret));
+  }
   await world.keys.update(narrowed.id, { name: 'key', scopes: ['read'], expiresAt: undefined });
   await world.keys.update(renamed.id, { name: 'new name', scopes: SCOPES, expiresAt: undefined });
   await world.keys.rotate(rotated.id, {
@@ -313,6 +314,25 @@ test('ten thousand wrong keys cost no reads for bad checksums, few for the rest,
     credentials(makeKey('service'), { remoteAddress: '::ffff:203.0.113.9' }),
   );
   expect(await refusalOf(sameNetwork)).toBe('RATE_LIMITED');
+});
+
+test('guesses that come all at once are limited like those that come one by one', async () => {
+  const db = new CountingDb(world.database.pool);
+  const authenticator = world.authenticator({ db });
+  const guesses = Array.from({ length: 400 }, () =>
+    refusalOf(authenticator.authenticate(credentials(makeKey('service')))),
+  );
+  const answers = await Promise.all(guesses);
+  expect(answers.filter((answer) => answer === 'RATE_LIMITED')).toHaveLength(100);
+  expect(db.count('keys.find_by_mac')).toBe(300);
+});
+
+test('good keys are not charged as guesses', async () => {
+  const authenticator = world.authenticator();
+  for (let n = 0; n < 320; n += 1) {
+    const { secret } = await world.addKey();
+    expect(await refusalOf(authenticator.authenticate(credentials(secret)))).toBe('allowed');
+  }
 });
 
 test('an unknown key is looked up once in thirty seconds', async () => {

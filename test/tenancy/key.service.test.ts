@@ -255,8 +255,9 @@ test('a new key works at once even where it was unknown a moment ago', async () 
 test('pages of keys neither repeat nor skip, in both directions', async () => {
   const caller: Principal = { ...owner, workspaceId: await world.addWorkspace(), organizationAdmin: false };
   const made: string[] = [];
-  for (let n = 0; n < 7; n += 1)
+  for (let n = 0; n < 7; n += 1) {
     made.unshift(valueOf(await keys.create(caller, draft({ name: `key ${n}` }))).key.id);
+  }
   const walk = async (backward: boolean): Promise<string[]> => {
     const seen: string[] = [];
     let boundary: { value: string; id: string } | undefined;

@@ -1,5 +1,5 @@
 /** What the tenancy tests share: a database with a first workspace, a clock that is set by hand, a cuttable doorbell. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { Clock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
 import type { Queryable } from '../../src/platform/db.js';

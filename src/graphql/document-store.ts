@@ -14,6 +14,10 @@ export class DocumentStore {
     maxWeight: MAX_TEXT_LENGTH,
   });
 
+  get size(): number {
+    return this.#documents.size;
+  }
+
   find(text: string): DocumentNode | undefined {
     return this.#documents.get(hashOf(text));
   }

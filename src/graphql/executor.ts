@@ -8,13 +8,18 @@ import {
   execute,
   getNamedType,
   getVariableValues,
+  GraphQLError,
+  isAbstractType,
   isInputObjectType,
   Kind,
   parse,
+  TypeInfo,
   typeFromAST,
   visit,
+  visitWithTypeInfo,
 } from 'graphql';
 import type {
+  ASTVisitor,
   DocumentNode,
   ExecutionResult,
   GraphQLFieldResolver,
@@ -69,7 +74,8 @@ export class Executor {
   async execute(execution: Execution): Promise<ExecutionResult> {
     const compiled = this.#compiledFor(execution);
     if (compiled === undefined || !this.#variablesAreValid(execution)) return this.#interpret(execution);
-    return compiled.query(undefined, execution.contextValue, execution.variables ?? {});
+    const result = await compiled.query(undefined, execution.contextValue, execution.variables ?? {});
+    return result.errors === undefined ? result : { ...result, errors: result.errors.map(completed) };
   }
 
   #compiledFor({ document }: Execution): CompiledQuery | undefined {
@@ -140,6 +146,18 @@ export class Executor {
   }
 }
 
+/** The compiler's errors lack `extensions`, which everybody else's have. */
+function completed(error: GraphQLError): GraphQLError {
+  const { message, path, locations, originalError } = error;
+  const thrown: unknown = originalError;
+  const cause = thrown === undefined || thrown instanceof Error ? thrown : new Error(String(thrown));
+  const whole = new GraphQLError(message, {
+    path: path ?? null,
+    originalError: cause ?? null,
+  });
+  return Object.assign(whole, { locations });
+}
+
 function operationsIn(document: DocumentNode): OperationDefinitionNode[] {
   return document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION);
 }
@@ -147,7 +165,8 @@ function operationsIn(document: DocumentNode): OperationDefinitionNode[] {
 /**
  * The compiler writes literals into source code, and turns strings that look like its own markers into code: a
  * client could run anything. It also merges @skip and @include of fragments that are spread twice, does not check
- * @oneOf variables, and loses keys named __proto__.
+ * @oneOf variables, loses keys named __proto__, and does not wait for the type of an interface or union, which
+ * type-graphql resolves in a promise.
  */
 function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   const [operation, ...others] = operationsIn(document);
@@ -164,7 +183,14 @@ function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   let compilable = true;
   let conditions = 0;
   const spreads = new Map<string, number>();
-  visit(document, {
+  const types = new TypeInfo(schema);
+  const visitor: ASTVisitor = {
+    Field() {
+      const type = types.getType();
+      if (!type || !isAbstractType(getNamedType(type))) return undefined;
+      compilable = false;
+      return BREAK;
+    },
     StringValue(node) {
       // Escapes hide a marker from the look at the text above.
       if (!node.value.includes('__MAGIC_') && !node.value.includes('__proto__')) return undefined;
@@ -177,7 +203,8 @@ function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
     FragmentSpread(node) {
       spreads.set(node.name.value, (spreads.get(node.name.value) ?? 0) + 1);
     },
-  });
+  };
+  visit(document, visitWithTypeInfo(types, visitor));
   const repeated = [...spreads.values()].some((count) => count > 1);
   return compilable && !(conditions > 0 && repeated);
 }

@@ -7,6 +7,7 @@ import { isInputObjectType, isObjectType, lexicographicSortSchema, printSchema }
 import type { GraphQLObjectType, GraphQLSchema } from 'graphql';
 import { buildSchemaSync } from 'type-graphql';
 import type { NonEmptyArray, PubSub } from 'type-graphql';
+import { accessOf } from './access.js';
 import { toGlobalId } from './global-id.js';
 import { RESOLVER_CLASSES } from './resolvers.js';
 import type { ResolverClass } from './resolvers.js';
@@ -88,4 +89,27 @@ function addNodeIds(type: GraphQLObjectType): void {
     };
   }
   if (uuid !== undefined && uuid.resolve === undefined) uuid.resolve = bare;
+}
+
+/**
+ * What the schema fails to say about itself: access of a root field, price of a page. The gate would treat the
+ * first as "nobody without admin" and the second as its rows alone, so nothing is unsafe, but neither is meant.
+ */
+export function schemaProblems(schema: GraphQLSchema = build(RESOLVER_CLASSES, () => undefined)): string[] {
+  const problems: string[] = [];
+  const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()];
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isObjectType(type) || type.name.startsWith('__')) continue;
+    for (const field of Object.values(type.getFields())) {
+      const name = `${type.name}.${field.name}`;
+      if (roots.includes(type) && accessOf(field) === undefined) {
+        problems.push(`${name} does not say who may use it (RequiresAccess).`);
+      }
+      const paged = field.args.some((arg) => arg.name === 'first' || arg.name === 'last');
+      if (paged && field.extensions['complexity'] === undefined) {
+        problems.push(`${name} takes a page size but has no complexity.`);
+      }
+    }
+  }
+  return problems;
 }

@@ -80,6 +80,10 @@ async function moveStrays(tx: pg.PoolClient, day: string, table: string): Promis
   if (rowCount === 0) return;
   await tx.query(`/* upkeep.date_strays */ update ${table} set day = $1`, [day]);
   await tx.query(
+    `/* upkeep.date_searched */
+    update run_search s set day = r.day from ${table} r where s.workspace_id = r.workspace_id and s.run_id = r.id`,
+  );
+  await tx.query(
     `/* upkeep.widen_zones */
     insert into run_days (workspace_id, project_id, day, first_start_on, last_start_on)
     select workspace_id, project_id, day, min(start_time at time zone 'UTC')::date,

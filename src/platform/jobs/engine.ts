@@ -42,12 +42,16 @@ export interface EngineConfig {
   readonly prefix?: string;
 }
 
-/** What a worker is given. Throwing means "deliver again later"; `Undeliverable` means "never again". */
-export type Deliver = (job: {
+export interface Delivered {
   readonly jobId: string;
   readonly delivery: number;
   readonly queue: string;
-}) => Promise<void>;
+  /** The engine gave it to a worker before, who died or froze. */
+  readonly isRedelivered: boolean;
+}
+
+/** What a worker is given. Throwing means "deliver again later"; `Undeliverable` means "never again". */
+export type Deliver = (job: Delivered) => Promise<void>;
 
 export interface WorkOptions {
   readonly queue: string;
@@ -193,7 +197,7 @@ class BullEngine implements JobEngine {
       concurrency,
       onStalled,
       async (job: Job<{ jobId: string; delivery: number }>) => {
-        if (job.name !== TICK) await deliver({ ...job.data, queue });
+        if (job.name !== TICK) await deliver({ ...job.data, queue, isRedelivered: job.stalledCounter > 0 });
       },
     );
   }

@@ -145,6 +145,15 @@ export class JobStore {
     return rows[0];
   }
 
+  /** Whether an execution of the job died with its process. */
+  async isSuspect(db: Queryable, jobId: string): Promise<boolean> {
+    const { rows } = await db.query<{ suspect: boolean }>(
+      `/* jobs.is_suspect */ select state = 'running' or crashes > 0 as suspect from jobs where id = $1`,
+      [jobId],
+    );
+    return rows[0]?.suspect ?? false;
+  }
+
   /** Locks the row until the transaction ends, if the execution still owns it. */
   async fence(tx: Queryable, jobId: string, claim: number): Promise<boolean> {
     const { rowCount } = await tx.query(

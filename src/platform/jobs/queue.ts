@@ -8,7 +8,7 @@ import type { Ids } from '../ids.js';
 import { addInTransaction } from './bullmq-postgres.js';
 import { deliveryId } from './job.js';
 import type { Delivery, JobContract } from './job.js';
-import type { JobStore } from './job.store.js';
+import { JobStore } from './job.store.js';
 
 /** Rung after deliveries were put into the outbox. */
 export const OUTBOX_TOPIC = 'jobs.outbox';
@@ -98,4 +98,17 @@ export class JobQueue {
   wake(): void {
     if (this.delivery === 'outbox') this.doorbell.ring(OUTBOX_TOPIC);
   }
+}
+
+export interface Jobs {
+  readonly jobStore: JobStore;
+  readonly jobQueue: JobQueue;
+}
+
+/** What every process needs to ask for work and to look at it: with a Redis through the outbox, else directly. */
+export function createJobs(parts: { redisUrl: string | undefined; ids: Ids; doorbell: Doorbell }): Jobs {
+  const { redisUrl, ids, doorbell } = parts;
+  const jobStore = new JobStore();
+  const delivery = redisUrl === undefined ? 'transactional' : 'outbox';
+  return { jobStore, jobQueue: new JobQueue({ store: jobStore, ids, doorbell, delivery }) };
 }

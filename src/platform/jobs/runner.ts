@@ -107,6 +107,8 @@ export class JobRunner<S> {
   private heartbeat: Loop | undefined;
   private unlisten: (() => void) | undefined;
   private stopping = false;
+  /** Settles when the suspect whose turn it is has ended. */
+  private suspects: Promise<void> = Promise.resolve();
 
   constructor(options: RunnerOptions<S>) {
     this.options = options;
@@ -140,7 +142,18 @@ export class JobRunner<S> {
   }
 
   /** What the engine calls for each delivery. */
-  readonly deliver: Deliver = async ({ jobId, delivery }) => {
+  readonly deliver: Deliver = async ({ jobId, delivery, isRedelivered }) => {
+    const { pool, store } = this.options;
+    const maySuspect = isRedelivered || delivery > 1;
+    if (!maySuspect || !(await store.isSuspect(pool, jobId))) return this.take(jobId, delivery);
+    // Jobs whose process died run one after the other: when it dies again, only one of them can be to blame, and
+    // those that merely ran beside it are not given up with it.
+    const turn = this.suspects.then(() => this.take(jobId, delivery));
+    this.suspects = turn.catch(() => undefined);
+    return turn;
+  };
+
+  private async take(jobId: string, delivery: number): Promise<void> {
     if (this.stopping) throw new Interrupted('The process is going down.');
     const { pool, store } = this.options;
     const job = await store.claim(pool, jobId, delivery);
@@ -153,7 +166,7 @@ export class JobRunner<S> {
       return this.fail(job, implementation.contract, `Its process died ${job.crashes} times while it ran.`);
     }
     await this.execute(job, implementation);
-  };
+  }
 
   private async execute(job: JobRow, { contract, handler }: JobImplementation<S>): Promise<void> {
     const { observer, services } = this.options;

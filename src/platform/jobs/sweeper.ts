@@ -39,12 +39,12 @@ export class JobSweeper {
   }
 
   start(): void {
-    const { engine, schedules, log, everySeconds = 15, reconcileSeconds = 60 } = this.options;
+    const { log, everySeconds = 15, reconcileSeconds = 60 } = this.options;
     this.loops.push(
       startLoop({
         name: 'schedules',
         everyMs: reconcileSeconds * 1_000,
-        work: () => engine.reconcile(schedules),
+        work: () => this.reconcile(),
         log,
       }),
       startLoop({
@@ -58,6 +58,11 @@ export class JobSweeper {
 
   async stop(): Promise<void> {
     await Promise.all(this.loops.map((loop) => loop.stop()));
+  }
+
+  /** Puts the engine's schedules right: a flushed Redis loses them without a word. */
+  async reconcile(): Promise<void> {
+    await this.options.engine.reconcile(this.options.schedules);
   }
 
   /** One look. Returns how many jobs were looked at. */

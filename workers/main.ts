@@ -1,0 +1,32 @@
+/** Entry point of a worker process. */
+import 'reflect-metadata';
+import { createApp } from '../src/app.js';
+import { loadConfigOrExit } from '../src/config.js';
+import { prepareInstallation } from '../src/installation.js';
+import { Lifecycle } from '../src/platform/lifecycle.js';
+import { createLogger } from '../src/platform/log.js';
+import { createWorkerApp, createWorkers, serveHealth } from './workers.js';
+
+const config = loadConfigOrExit();
+const log = createLogger(config.logLevel, 'workers');
+const lifecycle = new Lifecycle(log);
+lifecycle.handleSignals();
+
+try {
+  if (config.database.url === undefined)
+    throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
+  const databaseUrl = config.database.url.reveal();
+  const { pepper } = await prepareInstallation({ config, databaseUrl, log });
+  const app = createWorkerApp(createApp({ config, databaseUrl, pepper, log, lifecycle }));
+  const group = await createWorkers(app, config, lifecycle);
+  const { port } = await serveHealth(
+    app,
+    group,
+    { host: config.gateway.host, port: config.workers.port },
+    lifecycle,
+  );
+  log.info({ port }, 'working');
+} catch (error) {
+  log.fatal({ err: error }, 'could not start');
+  await lifecycle.exit(1);
+}

@@ -97,10 +97,10 @@ export const UuidScalar = new GraphQLScalarType<string, string>({
 
 // ── JSON ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Levels of JSON input: metadata, schemas and settings need a fraction of it. */
-export const MAX_JSON_DEPTH = 64;
+/** Levels of JSON input, as everywhere runs come in; deeper values overflow whoever writes them recursively. */
+export const MAX_JSON_DEPTH = 512;
 /** Values in one JSON input, counting keys' values and list items at every level. */
-export const MAX_JSON_VALUES = 20_000;
+export const MAX_JSON_VALUES = 200_000;
 
 function checkJson(root: unknown): unknown {
   let values = 0;

@@ -1,5 +1,6 @@
 /** Queries and mutations of feedback configs and feedback tokens. */
 import { Arg, Args, ArgsType, Ctx, Field, Mutation, Query, Resolver } from 'type-graphql';
+import { RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount, type Page } from '../graphql/connection.js';
 import { requirePrincipal, type GraphqlContext } from '../graphql/context.js';
 import type { Cursors } from '../graphql/cursor.js';
@@ -12,6 +13,7 @@ import {
   CreateFeedbackConfigInput,
   CreateFeedbackTokenInput,
   CreateFeedbackTokenPayload,
+  DeleteFeedbackConfigInput,
   DeleteFeedbackConfigPayload,
   FeedbackConfigConnection,
   FeedbackConfigObject,
@@ -22,7 +24,7 @@ import {
 import type { FeedbackTokenService } from './feedback-token.service.js';
 
 @ArgsType()
-export class FeedbackConfigArgs extends PageArgs {
+export class FeedbackConfigArgs {
   @Field(() => [String], { nullable: true })
   keys?: string[] | null;
 
@@ -42,9 +44,11 @@ export class FeedbackConfigResolver {
     this.#cursors = options.cursors;
   }
 
+  @RequiresAccess('read')
   @Query(() => FeedbackConfigConnection, { complexity: pageComplexity, description: 'In order of key.' })
   async feedbackConfigs(
     @Args(() => FeedbackConfigArgs) args: FeedbackConfigArgs,
+    @Args(() => PageArgs) page: PageArgs,
     @Ctx() context: GraphqlContext,
   ): Promise<Page<FeedbackConfig>> {
     const principal = requirePrincipal(context);
@@ -52,7 +56,7 @@ export class FeedbackConfigResolver {
       ...(args.keys && { keys: args.keys }),
       ...(typeof args.nameContains === 'string' && { nameContains: args.nameContains }),
     };
-    const request = this.#cursors.request(args, { order: 'feedbackConfigs.key', direction: 'asc', filter });
+    const request = this.#cursors.request(page, { order: 'feedbackConfigs.key', direction: 'asc', filter });
     return pageFromRows({
       cursors: this.#cursors,
       request,
@@ -62,6 +66,7 @@ export class FeedbackConfigResolver {
     });
   }
 
+  @RequiresAccess('write')
   @Mutation(() => FeedbackConfigPayload, { description: 'The same config again is no error.' })
   async createFeedbackConfig(
     @Arg('input', () => CreateFeedbackConfigInput) input: CreateFeedbackConfigInput,
@@ -73,6 +78,7 @@ export class FeedbackConfigResolver {
     );
   }
 
+  @RequiresAccess('write')
   @Mutation(() => FeedbackConfigPayload, { description: 'Stored feedback is not judged again.' })
   async updateFeedbackConfig(
     @Arg('input', () => UpdateFeedbackConfigInput) input: UpdateFeedbackConfigInput,
@@ -85,9 +91,10 @@ export class FeedbackConfigResolver {
     return toPayload(await this.#configs.update(requirePrincipal(context), input.key, patch));
   }
 
+  @RequiresAccess('write')
   @Mutation(() => DeleteFeedbackConfigPayload, { description: 'Feedback with the key stays.' })
   async deleteFeedbackConfig(
-    @Arg('key', () => String) key: string,
+    @Arg('input', () => DeleteFeedbackConfigInput) { key }: DeleteFeedbackConfigInput,
     @Ctx() context: GraphqlContext,
   ): Promise<DeleteFeedbackConfigPayload> {
     const result = await this.#configs.delete(requirePrincipal(context), key);
@@ -96,6 +103,7 @@ export class FeedbackConfigResolver {
       : { deletedKey: null, errors: toUserErrors(result.problems) };
   }
 
+  @RequiresAccess('authenticated')
   @Mutation(() => CreateFeedbackTokenPayload, {
     description:
       'A secret with which a browser can leave feedback on one run without a key, until it expires.',

@@ -1,5 +1,4 @@
 /** GraphQL types and inputs of feedback configs and feedback tokens. */
-import { ArrayMaxSize, MaxLength } from 'class-validator';
 import { Field, Float, ID, InputType, ObjectType, registerEnumType } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
 import { DateTimeScalar, UuidScalar } from '../graphql/scalars.js';
@@ -91,7 +90,6 @@ export class FeedbackConfigInput {
   max?: number | null;
 
   @Field(() => [FeedbackCategoryInput], { nullable: true })
-  @ArrayMaxSize(200)
   categories?: FeedbackCategoryInput[] | null;
 }
 
@@ -106,7 +104,6 @@ export const toDefinition = (input: FeedbackConfigInput): FeedbackConfigDefiniti
 @InputType()
 export class CreateFeedbackConfigInput {
   @Field(() => String)
-  @MaxLength(256)
   key!: string;
 
   @Field(() => FeedbackConfigInput)
@@ -126,6 +123,12 @@ export class UpdateFeedbackConfigInput {
 
   @Field(() => Boolean, { nullable: true })
   isLowerScoreBetter?: boolean | null;
+}
+
+@InputType()
+export class DeleteFeedbackConfigInput {
+  @Field(() => String)
+  key!: string;
 }
 
 @ObjectType({ simpleResolvers: true })
@@ -152,7 +155,6 @@ export class CreateFeedbackTokenInput {
   runId!: string;
 
   @Field(() => String)
-  @MaxLength(256)
   key!: string;
 
   @Field(() => FeedbackConfigInput, {

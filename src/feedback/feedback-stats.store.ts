@@ -13,7 +13,7 @@ export interface FeedbackStats {
   readonly min: number | null;
   readonly max: number | null;
   /** How often each category or boolean was given; the commonest MAX_VALUES of them. */
-  readonly values: Readonly<Record<string, number>>;
+  readonly valueCounts: Readonly<Record<string, number>>;
   readonly comments: number;
 }
 
@@ -99,7 +99,7 @@ export class FeedbackStatsStore {
          from f
          group by "group", key
        )
-       select s."group", s.key, s.n, s.avg, s.stdev, s.min, s.max, s.comments, coalesce(n.values, '{}') as values
+       select s."group", s.key, s.n, s.avg, s.stdev, s.min, s.max, s.comments, coalesce(n.values, '{}') as "valueCounts"
        from scored s
        left join named n on n."group" = s."group" and n.key = s.key
        where s.rank <= ${MAX_KEYS}

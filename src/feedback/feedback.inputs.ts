@@ -1,9 +1,10 @@
 /** GraphQL inputs and arguments of feedback, and what services take for them. */
-import { ArrayMaxSize, MaxLength } from 'class-validator';
 import { ArgsType, Field, Float, ID, InputType } from 'type-graphql';
 import { parseId } from '../graphql/global-id.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import { AppError } from '../platform/errors.js';
+import { ProjectRef } from '../projects/project.inputs.js';
 import { FeedbackConfigInput, toDefinition } from './feedback-config.types.js';
 import { FEEDBACK_NODE, FeedbackLevel } from './feedback.types.js';
 import type { FeedbackFilter, FeedbackLevel as Level } from './feedback.store.js';
@@ -12,31 +13,27 @@ import { MAX_BATCH, type FeedbackDraft, type FeedbackPatch } from './feedback.js
 @ArgsType()
 export class FeedbackFilterArgs {
   @Field(() => [ID], { nullable: true })
-  @ArrayMaxSize(MAX_BATCH)
   ids?: string[] | null;
 
   @Field(() => [ID], { nullable: true })
-  @ArrayMaxSize(MAX_BATCH)
   runIds?: string[] | null;
 
   @Field(() => UuidScalar, { nullable: true })
   traceId?: string | null;
 
-  @Field(() => ID, { nullable: true })
-  projectId?: string | null;
+  @Field(() => ProjectRef, { nullable: true })
+  project?: ProjectRef | null;
 
   @Field(() => String, { nullable: true })
   threadId?: string | null;
 
   @Field(() => [String], { nullable: true })
-  @ArrayMaxSize(MAX_BATCH)
   keys?: string[] | null;
 
   @Field(() => [String], {
     nullable: true,
     description: 'Types of source: "api", "model", "app", "auto_eval" or others.',
   })
-  @ArrayMaxSize(MAX_BATCH)
   sources?: string[] | null;
 
   @Field(() => FeedbackLevel, { nullable: true })
@@ -52,15 +49,24 @@ export class FeedbackFilterArgs {
   to?: string | null;
 }
 
-export function toFilter(args: FeedbackFilterArgs): FeedbackFilter {
+function few<T>(values: T[], name: string): T[] {
+  if (values.length <= MAX_BATCH) return values;
+  throw new AppError('BAD_USER_INPUT', `"${name}" may have ${MAX_BATCH} entries.`, { path: [name] });
+}
+
+/** @param projectIds what `args.project` names; empty where there is no such project. */
+export function toFilter(
+  args: FeedbackFilterArgs,
+  projectIds: readonly string[] | undefined,
+): FeedbackFilter {
   return {
-    ...(args.ids && { ids: args.ids.map((id) => parseId(FEEDBACK_NODE, id, 'ids')) }),
-    ...(args.runIds && { runIds: args.runIds.map((id) => parseId('Run', id, 'runIds')) }),
+    ...(args.ids && { ids: few(args.ids, 'ids').map((id) => parseId(FEEDBACK_NODE, id, 'ids')) }),
+    ...(args.runIds && { runIds: few(args.runIds, 'runIds').map((id) => parseId('Run', id, 'runIds')) }),
     ...(args.traceId && { traceId: args.traceId }),
-    ...(args.projectId && { projectIds: [parseId('Project', args.projectId, 'projectId')] }),
+    ...(projectIds && { projectIds }),
     ...(typeof args.threadId === 'string' && { threadId: args.threadId }),
-    ...(args.keys && { keys: args.keys }),
-    ...(args.sources && { sourceTypes: args.sources }),
+    ...(args.keys && { keys: few(args.keys, 'keys') }),
+    ...(args.sources && { sourceTypes: few(args.sources, 'sources') }),
     ...(args.level && { level: args.level }),
     ...(typeof args.hasComment === 'boolean' && { hasComment: args.hasComment }),
     ...(args.from && { createdFrom: args.from }),
@@ -74,19 +80,15 @@ export class FeedbackSourceInput {
     defaultValue: 'api',
     description: '"api", "model", "app", "auto_eval" or a name of your own.',
   })
-  @MaxLength(64)
   type!: string;
 
   @Field(() => String, { nullable: true, description: 'The person who judged.' })
-  @MaxLength(256)
   reviewer?: string | null;
 
   @Field(() => String, { nullable: true })
-  @MaxLength(256)
   evaluatorVersion?: string | null;
 
   @Field(() => String, { nullable: true })
-  @MaxLength(256)
   rubricVersion?: string | null;
 
   @Field(() => JsonScalar, { nullable: true, description: 'An object with anything else worth keeping.' })
@@ -176,7 +178,6 @@ export function toDraft(input: FeedbackInput, index: number): FeedbackDraft {
 @InputType()
 export class CreateFeedbackInput {
   @Field(() => [FeedbackInput], { description: `Up to ${MAX_BATCH}; each is stored or refused by itself.` })
-  @ArrayMaxSize(MAX_BATCH)
   feedback!: FeedbackInput[];
 }
 
@@ -211,6 +212,5 @@ export function toPatch(input: UpdateFeedbackInput): FeedbackPatch {
 @InputType()
 export class DeleteFeedbackInput {
   @Field(() => [ID])
-  @ArrayMaxSize(MAX_BATCH)
   ids!: string[];
 }

@@ -1,10 +1,14 @@
 /** Queries and mutations of feedback. */
-import { Arg, Args, Ctx, Mutation, Query, Resolver } from 'type-graphql';
+import { Arg, Args, Ctx, FieldResolver, Mutation, Query, Resolver, Root } from 'type-graphql';
+import { ListSize, RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount, type Page } from '../graphql/connection.js';
-import { requirePrincipal, type GraphqlContext } from '../graphql/context.js';
+import { requirePrincipal, type GraphqlContext, type LoaderFactory } from '../graphql/context.js';
 import type { Cursors } from '../graphql/cursor.js';
 import { parseId } from '../graphql/global-id.js';
+import type { NodeLoad } from '../graphql/node.resolver.js';
 import { toUserErrors } from '../graphql/user-error.js';
+import { toProjectSelector } from '../projects/project.inputs.js';
+import type { ProjectLoaders } from '../projects/project.loaders.js';
 import {
   CreateFeedbackInput,
   DeleteFeedbackInput,
@@ -15,30 +19,44 @@ import {
   UpdateFeedbackInput,
 } from './feedback.inputs.js';
 import type { FeedbackService } from './feedback.service.js';
+import type { FeedbackFilter } from './feedback.store.js';
 import type { FeedbackStats } from './feedback-stats.store.js';
 import {
   CreateFeedbackPayload,
   DeleteFeedbackPayload,
   FEEDBACK_NODE,
   FeedbackConnection,
+  FeedbackSourceType,
   FeedbackStatsType,
   FeedbackType,
+  toSourceObject,
   UpdateFeedbackPayload,
 } from './feedback.types.js';
 import type { Feedback } from './feedback.js';
 
 const STATS_COMPLEXITY = 20;
+/** Keys a workspace usually has; what the cost of a selection is reckoned with. */
+const STATS_SIZE = 20;
+
+export interface FeedbackResolverDeps {
+  readonly feedback: FeedbackService;
+  readonly cursors: Cursors;
+  readonly projectLoaders: LoaderFactory<ProjectLoaders>;
+}
 
 @Resolver(() => FeedbackType)
 export class FeedbackResolver {
   readonly #feedback: FeedbackService;
   readonly #cursors: Cursors;
+  readonly #projectLoaders: LoaderFactory<ProjectLoaders>;
 
-  constructor({ feedback, cursors }: { feedback: FeedbackService; cursors: Cursors }) {
+  constructor({ feedback, cursors, projectLoaders }: FeedbackResolverDeps) {
     this.#feedback = feedback;
     this.#cursors = cursors;
+    this.#projectLoaders = projectLoaders;
   }
 
+  @RequiresAccess('read')
   @Query(() => FeedbackConnection, {
     complexity: pageComplexity,
     description: 'Feedback of the workspace, newest first.',
@@ -49,7 +67,7 @@ export class FeedbackResolver {
     @Ctx() context: GraphqlContext,
   ): Promise<Page<Feedback>> {
     const principal = requirePrincipal(context);
-    const filter = toFilter(args);
+    const filter = await this.#toFilter(args, context);
     const request = this.#cursors.request(page, { order: 'feedback.createdAt', direction: 'desc', filter });
     return pageFromRows({
       cursors: this.#cursors,
@@ -60,17 +78,25 @@ export class FeedbackResolver {
     });
   }
 
+  @RequiresAccess('read')
+  @ListSize(STATS_SIZE)
   @Query(() => [FeedbackStatsType], {
     complexity: STATS_COMPLEXITY,
     description: 'Figures per key over all feedback that matches.',
   })
-  feedbackStats(
+  async feedbackStats(
     @Args(() => FeedbackFilterArgs) args: FeedbackFilterArgs,
     @Ctx() context: GraphqlContext,
   ): Promise<FeedbackStats[]> {
-    return this.#feedback.statsOf(requirePrincipal(context), toFilter(args));
+    return this.#feedback.statsOf(requirePrincipal(context), await this.#toFilter(args, context));
   }
 
+  @FieldResolver(() => FeedbackSourceType)
+  source(@Root() feedback: Feedback): FeedbackSourceType {
+    return toSourceObject(feedback);
+  }
+
+  @RequiresAccess('authenticated')
   @Mutation(() => CreateFeedbackPayload, {
     description:
       'Stores each feedback by itself. What its config does not allow is refused with what is allowed.',
@@ -91,6 +117,7 @@ export class FeedbackResolver {
     };
   }
 
+  @RequiresAccess('write')
   @Mutation(() => UpdateFeedbackPayload)
   async updateFeedback(
     @Arg('input', () => UpdateFeedbackInput) input: UpdateFeedbackInput,
@@ -103,6 +130,7 @@ export class FeedbackResolver {
       : { feedback: null, errors: toUserErrors(result.problems) };
   }
 
+  @RequiresAccess('write')
   @Mutation(() => DeleteFeedbackPayload, { description: 'Ids that do not exist are ignored.' })
   async deleteFeedback(
     @Arg('input', () => DeleteFeedbackInput) input: DeleteFeedbackInput,
@@ -111,5 +139,20 @@ export class FeedbackResolver {
     const ids = input.ids.map((id) => parseId(FEEDBACK_NODE, id, ['input', 'ids']));
     const deleted = await this.#feedback.delete(requirePrincipal(context), ids);
     return { deletedIds: deleted.map(({ id }) => id), errors: [] };
+  }
+
+  /** For `node(id)`. */
+  readonly loadNodes: NodeLoad = async (context, uuids) => {
+    const found = await this.#feedback.find(requirePrincipal(context), uuids);
+    const byId = new Map(found.map((each) => [each.id, each]));
+    return uuids.map((id) => byId.get(id) ?? null);
+  };
+
+  async #toFilter(args: FeedbackFilterArgs, context: GraphqlContext): Promise<FeedbackFilter> {
+    if (!args.project) return toFilter(args, undefined);
+    const selector = toProjectSelector(args.project, ['project']);
+    if ('id' in selector) return toFilter(args, [selector.id]);
+    const project = await context.loader(this.#projectLoaders).byName.load(selector.name);
+    return toFilter(args, project === undefined ? [] : [project.uuid]);
   }
 }

@@ -1,7 +1,7 @@
 /** GraphQL types of feedback, its statistics and the payloads of its mutations. */
-import { Field, Float, ID, Int, ObjectType, registerEnumType, Root } from 'type-graphql';
+import { Field, Float, Int, ObjectType, registerEnumType, Root } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
-import { toGlobalId } from '../graphql/global-id.js';
+import { Node } from '../graphql/node.resolver.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import { UserError } from '../graphql/user-error.js';
 import type { JsonValue } from '../ingest/run-event.js';
@@ -25,57 +25,48 @@ registerEnumType(FeedbackLevel, {
   },
 });
 
-const sourceText = (feedback: Feedback, name: string): string | null => {
-  const own = feedback.source[name];
-  return typeof own === 'string' ? own : null;
-};
-
 @ObjectType('FeedbackSource', { simpleResolvers: true, description: 'Who or what gave feedback.' })
 export class FeedbackSourceType {
   @Field(() => String, {
     description:
       '"api", "model" (an evaluator), "app" (an end user) or "auto_eval"; others as clients name them.',
   })
-  type(@Root() feedback: Feedback): string {
-    return feedback.sourceType;
-  }
+  type!: string;
 
   @Field(() => String, { nullable: true, description: 'The person who judged.' })
-  reviewer(@Root() feedback: Feedback): string | null {
-    return sourceText(feedback, 'reviewer') ?? sourceText(feedback, 'user_name');
-  }
+  reviewer!: string | null;
 
   @Field(() => String, { nullable: true })
-  evaluatorVersion(@Root() feedback: Feedback): string | null {
-    return sourceText(feedback, 'evaluator_version');
-  }
+  evaluatorVersion!: string | null;
 
   @Field(() => String, { nullable: true })
-  rubricVersion(@Root() feedback: Feedback): string | null {
-    return sourceText(feedback, 'rubric_version');
-  }
+  rubricVersion!: string | null;
 
   @Field(() => JsonScalar, { description: 'Everything known about the source, as it was given.' })
-  info(@Root() feedback: Feedback): JsonValue {
-    return feedback.source;
-  }
+  info!: JsonValue;
+}
+
+/** The source as clients sent it, with what has a field of its own picked out. */
+export function toSourceObject({ sourceType, source }: Feedback): FeedbackSourceType {
+  const text = (name: string): string | null => {
+    const value = source[name];
+    return typeof value === 'string' ? value : null;
+  };
+  return {
+    type: sourceType,
+    reviewer: text('reviewer') ?? text('user_name'),
+    evaluatorVersion: text('evaluator_version'),
+    rubricVersion: text('rubric_version'),
+    info: source,
+  };
 }
 
 @ObjectType('Feedback', {
+  implements: Node,
   simpleResolvers: true,
   description: 'One judgement of a run, a thread or a project.',
 })
-export class FeedbackType {
-  @Field(() => ID)
-  id(@Root() feedback: Feedback): string {
-    return toGlobalId(FEEDBACK_NODE, feedback.id);
-  }
-
-  @Field(() => UuidScalar)
-  uuid(@Root() feedback: Feedback): string {
-    return feedback.id;
-  }
-
+export class FeedbackType extends Node {
   @Field(() => UuidScalar, { nullable: true, description: 'Null for feedback on a thread or a project.' })
   runId!: string | null;
 
@@ -103,11 +94,6 @@ export class FeedbackType {
   @Field(() => JsonScalar, { nullable: true, description: 'What the output should have been.' })
   correction!: JsonValue;
 
-  @Field(() => FeedbackSourceType)
-  source(@Root() feedback: Feedback): Feedback {
-    return feedback;
-  }
-
   @Field(() => DateTimeScalar)
   createdAt!: string;
 
@@ -115,8 +101,8 @@ export class FeedbackType {
   updatedAt!: string;
 }
 
-export const { Connection: FeedbackConnection, Edge: FeedbackEdge } = connectionTypes(
-  () => FeedbackType,
+export const { Connection: FeedbackConnection, Edge: FeedbackEdge } = connectionTypes<Feedback>(
+  () => FeedbackType as never,
   'Feedback',
 );
 
@@ -163,7 +149,7 @@ export class FeedbackStatsType {
 
   @Field(() => [FeedbackValueCountType], { description: 'The commonest categories, commonest first.' })
   values(@Root() stats: FeedbackStats): FeedbackValueCountType[] {
-    return Object.entries(stats.values)
+    return Object.entries(stats.valueCounts)
       .map(([value, count]) => ({ value, count }))
       .sort((left, right) => right.count - left.count);
   }

@@ -169,7 +169,7 @@ test('booleans count as 1 and 0 and keep their value', async () => {
       min: 0,
       max: 1,
       comments: 0,
-      values: { true: 1, false: 1, up: 1 },
+      valueCounts: { true: 1, false: 1, up: 1 },
     },
   ]);
 });

@@ -63,6 +63,13 @@ export async function startGateway() {
     createPool({ url: world.database.url, name, max, statementTimeoutMs: 20_000, log });
   const pool = connect('read', 4);
   const ingestPool = connect('ingest', 2);
+  const statements: string[] = [];
+  const query = pool.query.bind(pool) as (...all: unknown[]) => unknown;
+  // Names of what the services send outside transactions, for tests that count.
+  pool.query = ((text: unknown, ...rest: unknown[]) => {
+    statements.push(/\/\* (\S+) \*\//.exec(String(text))?.[1] ?? 'unnamed');
+    return query(text, ...rest);
+  }) as typeof pool.query;
   const metrics = createMetrics();
   const prisma = createPrisma(pool);
   const writer = new RunWriter({
@@ -176,8 +183,8 @@ export async function startGateway() {
   return {
     url,
     world,
-    feedback,
-    shares,
+    statements,
+    services: { feedback, configs, tokens, runs, projects, shares, cursors },
     apiKey: world.apiKey,
     workspaceId: world.workspaceId,
     database: world.database,

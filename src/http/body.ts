@@ -77,9 +77,9 @@ export class BodyReader {
     const encoding = (request.headers['content-encoding'] ?? 'identity').trim().toLowerCase();
     try {
       if (encoding === 'identity' || encoding === '') yield* identity(request, counter);
-      else if (encoding === 'gzip' || encoding === 'x-gzip')
+      else if (encoding === 'gzip' || encoding === 'x-gzip') {
         yield* inflated(request, zlib.createGunzip({ chunkSize: 65_536 }), counter);
-      else if (encoding === 'zstd') yield* zstd(request, counter);
+      } else if (encoding === 'zstd') yield* zstd(request, counter);
       else {
         throw new AppError(
           'UNSUPPORTED_MEDIA_TYPE',

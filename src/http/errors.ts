@@ -36,8 +36,9 @@ function sendRefusal(
   if (refusal.code === 'UNAUTHENTICATED' || refusal.code === 'FORBIDDEN') {
     metrics.authFailures.inc({ reason: refusal.code.toLowerCase() });
   }
-  if (refusal.retryAfterSeconds !== undefined)
+  if (refusal.retryAfterSeconds !== undefined) {
     void reply.header('retry-after', String(refusal.retryAfterSeconds));
+  }
   const body: ErrorBody = {
     detail: refusal.status === 404 ? sayNotFound(refusal.message) : refusal.message,
     error: refusal.code,

@@ -114,8 +114,9 @@ function single(kind: WireRun['kind'], body: Body, id: string | undefined): Wire
 }
 
 function batch(body: Body): { runs: WireRun[]; refusals: Refusal[] } {
-  if (!isObject(body.value))
+  if (!isObject(body.value)) {
     throw new AppError('BAD_USER_INPUT', 'The body is not an object with "post" and "patch".');
+  }
   const runs: WireRun[] = [];
   const refusals: Refusal[] = [];
   for (const [field, kind] of [['post', 'create'] as const, ['patch', 'update'] as const]) {
@@ -124,13 +125,13 @@ function batch(body: Body): { runs: WireRun[]; refusals: Refusal[] } {
     if (runs.length + items.length > INTAKE_LIMITS.runsPerRequest) throw tooManyRuns();
     for (const [index, item] of items.entries()) {
       const run = wireRun(kind, item, body);
-      if (run === undefined)
+      if (run === undefined) {
         refusals.push({
           id: undefined,
           field: `${field}.${index}`,
           message: 'The item is not a run object.',
         });
-      else runs.push(run);
+      } else runs.push(run);
     }
   }
   return { runs, refusals };

@@ -34,8 +34,9 @@ export function boundaryOf(contentType: string | undefined): string {
     contentType ?? '',
   );
   const boundary = match?.[1] ?? match?.[2];
-  if (boundary === undefined)
+  if (boundary === undefined) {
     throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be multipart/form-data with a boundary.');
+  }
   return boundary;
 }
 
@@ -73,8 +74,9 @@ export class MultipartParser {
       this.#rest.length === 2 &&
       this.#rest[0] === DASH &&
       this.#rest[1] === DASH
-    )
+    ) {
       return;
+    }
     throw new AppError('BAD_USER_INPUT', 'The multipart body ends before its closing boundary.');
   }
 
@@ -136,8 +138,9 @@ export class MultipartParser {
     }
     if (end === -1) return undefined;
     this.#parts += 1;
-    if (this.#parts > MAX_PARTS)
+    if (this.#parts > MAX_PARTS) {
       throw new AppError('PAYLOAD_TOO_LARGE', `A multipart body may have at most ${MAX_PARTS} parts.`);
+    }
     this.#handler.onPart(parseHeaders(data.toString('utf8', at, end)));
     this.#state = 'body';
     return end + 4;
@@ -152,13 +155,13 @@ function parseHeaders(text: string): PartHeaders {
     if (colon === -1) continue;
     const header = line.slice(0, colon).trim().toLowerCase();
     if (header === 'content-disposition') disposition = line.slice(colon + 1);
-    else if (header === 'content-type')
+    else if (header === 'content-type') {
       contentType = line
         .slice(colon + 1)
         .split(';')[0]
         ?.trim()
         .toLowerCase();
-    else if (
+    } else if (
       header === 'content-encoding' &&
       line
         .slice(colon + 1)
@@ -172,8 +175,9 @@ function parseHeaders(text: string): PartHeaders {
     }
   }
   const name = parameter(disposition, 'name');
-  if (name === undefined)
+  if (name === undefined) {
     throw new AppError('BAD_USER_INPUT', 'A part has no name in its Content-Disposition.');
+  }
   return {
     name,
     contentType: contentType === '' ? undefined : contentType,

@@ -96,8 +96,9 @@ export class RunPartsCollector implements PartHandler {
     const current = this.#current;
     this.#current = { kind: 'ignored' };
     if (current.kind === 'json') this.#takeJson(current.name, current.chunks);
-    else if (current.kind === 'attachment')
+    else if (current.kind === 'attachment') {
       this.#work.push(() => this.#finishAttachment(current.runId, current.upload));
+    }
   }
 
   /** Waits for what the bytes so far started. Called between chunks, which is what slows a fast client down. */

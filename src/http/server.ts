@@ -58,8 +58,9 @@ const MAX_PARAM_LENGTH = 4_096;
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log, ids, metrics } = options;
   let draining: Promise<void> | undefined;
+  const loggerInstance: FastifyBaseLogger = log;
   const app: FastifyInstance = fastify({
-    loggerInstance: log as FastifyBaseLogger,
+    loggerInstance,
     disableRequestLogging: true,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_MS,

@@ -21,7 +21,10 @@ export interface FieldText {
 const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels, stored as text`;
 const NON_FINITE = 'NaN and Infinity are no JSON, stored as null';
 
-const asString = (text: string): Payload => ({ text: JSON.stringify(text), value: text });
+const asString = (text: string): Payload & { readonly value: string } => ({
+  text: JSON.stringify(text),
+  value: text,
+});
 
 /**
  * A field that came as a text of its own.
@@ -58,7 +61,7 @@ export function shallowEnough(object: JsonObject): { object: JsonObject; note: s
 }
 
 /** The beginning of a text as a payload whose text has at most `maxBytes` bytes. */
-export function cutPayload(text: string, maxBytes: number): Payload {
+export function cutPayload(text: string, maxBytes: number): Payload & { readonly value: string } {
   let length = Math.min(text.length, Math.max(maxBytes, 0));
   for (;;) {
     const payload = asString(text.slice(0, length).toWellFormed());

@@ -183,8 +183,9 @@ function readPlace(
     if (trace !== undefined && trace !== dotted.traceId) {
       throw new FieldProblem('trace_id', 'trace_id must be the run id of the first segment of dotted_order.');
     }
-    if (parent !== undefined && parent !== dotted.parentId)
+    if (parent !== undefined && parent !== dotted.parentId) {
       notes.push('parent_run_id: contradicts dotted_order, which was followed');
+    }
     event.dottedOrder = dotted.text;
     event.traceId = dotted.traceId;
     if (dotted.parentId !== undefined) event.parentRunId = dotted.parentId;
@@ -344,7 +345,7 @@ function limitSize(event: Draft, notes: string[]): void {
   for (const [field, { text, bytes }] of bySize) {
     if (total <= INTAKE_LIMITS.runFieldBytes) return;
     const cut = cutPayload(text, Math.max(0, bytes - (total - INTAKE_LIMITS.runFieldBytes)));
-    if (field === 'error') event.error = String(cut.value);
+    if (field === 'error') event.error = cut.value;
     else if (field === 'extra' || field === 'metadata') event[field] = { text: cut.value };
     else event[field] = cut;
     total -= bytes - Buffer.byteLength(cut.text);

@@ -40,8 +40,9 @@ async function send(
     `post.${runId}`,
     new Blob([JSON.stringify({ id: runId, trace_id: runId, name: 'files', run_type: 'tool' })]),
   );
-  for (const [name, data] of Object.entries(files))
+  for (const [name, data] of Object.entries(files)) {
     form.append(`attachment.${runId}.${name}`, new Blob([data], { type }));
+  }
   const response = await edge.fetch('/runs/multipart', { method: 'POST', body: form });
   return { status: response.status, answer: (await response.json()) as Answer };
 }

@@ -135,8 +135,9 @@ test('zstd frames survive any cutting', () => {
         const at = [...new Set(cuts.map((cut) => cut % encoded.length))].sort((a, b) => a - b);
         const out: Buffer[] = [];
         const decoder = new ZstdDecoder((piece) => out.push(Buffer.from(piece)));
-        for (const [index, end] of [...at, encoded.length].entries())
+        for (const [index, end] of [...at, encoded.length].entries()) {
           decoder.push(encoded.subarray(at[index - 1] ?? 0, end), false);
+        }
         decoder.push(Buffer.alloc(0), true);
         expect(Buffer.concat(out)).toEqual(Buffer.concat(data));
       },

@@ -35,6 +35,9 @@ export interface Edge {
   readonly metrics: Metrics;
   readonly workspaceId: string;
   readonly attachments: AttachmentService;
+  readonly intake: IntakeService;
+  /** Of the key that may do everything. */
+  readonly principal: Principal;
   /** Feedback objects that came along with runs. */
   readonly feedback: JsonObject[];
   /** A request with the key that may do everything. */
@@ -70,8 +73,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const ids = systemIds;
   const clock = options.clock ?? systemClock;
   const workspaceId = randomUUID();
+  const everything = principal(workspaceId, SCOPES);
   const keys = new Map([
-    ['all', principal(workspaceId, SCOPES)],
+    ['all', everything],
     ['reader', principal(workspaceId, ['read'])],
   ]);
   const pool = createPool({
@@ -135,6 +139,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     server,
     metrics,
     workspaceId,
+    intake,
+    principal: everything,
     attachments,
     feedback,
     fetch: (path, init = {}) => {

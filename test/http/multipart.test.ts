@@ -16,8 +16,9 @@ function parse(boundary: string, chunks: readonly Buffer[]): Part[] {
     onPart: ({ name, contentType }) => (current = { name, contentType, data: [] }),
     onData: (data) => current?.data.push(Buffer.from(data)),
     onPartEnd: () => {
-      if (current !== undefined)
+      if (current !== undefined) {
         parts.push({ ...current, data: Buffer.concat(current.data).toString('latin1') });
+      }
     },
   });
   for (const chunk of chunks) parser.write(chunk);

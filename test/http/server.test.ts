@@ -1,13 +1,15 @@
 /** The edge itself: who gets in, how failures look, probes, prefixes, draining. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { readdirSync } from 'node:fs';
 import net from 'node:net';
+import { databaseCheck, migrationsCheck, readiness } from '../../src/http/health.routes.js';
 import { createHttpServer } from '../../src/http/server.js';
 import { createLogger } from '../../src/platform/log.js';
 import { AppError } from '../../src/platform/errors.js';
 import { systemIds } from '../../src/platform/ids.js';
 import { createMetrics } from '../../src/platform/metrics.js';
 import type { RouteModule } from '../../src/http/ports.js';
-import { createTestDatabase } from '../support/database.js';
+import { createTestDatabase, MIGRATIONS } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { json, startEdge } from './edge.js';
@@ -199,6 +201,24 @@ test('probes and metrics answer without a key', async () => {
   });
   const metrics = await (await edge.fetch('/metrics', { key: undefined })).text();
   expect(metrics).toContain('tracewell_http_requests_total{module="health",status="2xx"}');
+});
+
+test('readiness names what failed, what is late and what is missing', async () => {
+  const [newest = ''] = readdirSync(MIGRATIONS)
+    .filter((name) => !name.endsWith('.toml'))
+    .sort()
+    .reverse();
+  const never = new Promise<void>(() => undefined);
+  const find = readiness({
+    database: databaseCheck(database.pool),
+    migrations: migrationsCheck(database.pool, newest),
+    newer: migrationsCheck(database.pool, '99991231000000_unknown'),
+    stuck: () => never,
+  });
+  expect(await find()).toEqual({
+    ok: false,
+    checks: { database: 'ok', migrations: 'ok', newer: 'failed', stuck: 'no answer within 1000 ms' },
+  });
 });
 
 test('a key over its allowance is told to wait ten seconds', async () => {

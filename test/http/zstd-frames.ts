@@ -26,7 +26,8 @@ export function storedFrame(data: Buffer): Buffer {
 /** `bytes` spaces in four bytes per 128 KiB. */
 export function bomb(bytes: number): Buffer {
   const blocks: Buffer[] = [frameHeader(10)];
-  for (let at = 0; at < bytes; at += BLOCK)
+  for (let at = 0; at < bytes; at += BLOCK) {
     blocks.push(block('repeated', BLOCK, Buffer.from(' '), at + BLOCK >= bytes));
+  }
   return Buffer.concat(blocks);
 }

@@ -72,7 +72,7 @@ async function traceSomething(langsmith: Client, project: string): Promise<void>
   const outer = traceable(
     async (question: { who: string }) => {
       await model(question.who);
-      for await (const token of stream()) void token;
+      for await (const token of stream()) expect(token).toMatch(/^tok/);
       await failing().catch(() => undefined);
       return { reply: `hi ${question.who}` };
     },
@@ -142,8 +142,9 @@ test.each([
     apiUrl: edge.url,
     apiKey: 'all',
     fetchImplementation: (async (input: string, init?: RequestInit) => {
-      if (input.endsWith('/info'))
+      if (input.endsWith('/info')) {
         return Response.json({ ...((await (await fetch(input, init)).json()) as object), ...info });
+      }
       sent.push([new URL(input).pathname, new Headers(init?.headers).get('content-encoding')]);
       return fetch(input, init);
     }) as typeof fetch,

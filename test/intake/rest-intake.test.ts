@@ -8,6 +8,7 @@ import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 import { json, startEdge } from '../http/edge.js';
 import type { Edge } from '../http/edge.js';
+import type { JsonValue } from '../../src/ingest/run-event.js';
 import { storedFrame } from '../http/zstd-frames.js';
 
 let database: TestDatabase;
@@ -411,6 +412,29 @@ test('feedback that comes along is handed on with its id', async () => {
   );
   expect(status).toBe(202);
   expect(edge.feedback).toEqual([{ id: feedback, run_id: run, trace_id: run, key: 'quality', score: 1 }]);
+});
+
+test('values that never were text are cleaned and refused alike', async () => {
+  const [good, deep, bad] = [v7(), v7(), v7()];
+  let levels: JsonValue = 'bottom';
+  for (let level = 0; level < 60_000; level += 1) levels = [levels];
+  const outcome = await edge.intake.ingestWire(
+    edge.principal,
+    {
+      post: [
+        { id: good, name: 'a\0b', run_type: 'chain', inputs: { v: '\ud800' } },
+        { id: deep, name: 'deep', run_type: 'chain', inputs: { levels } },
+      ],
+      patch: [{ id: bad, end_time: 'never' }],
+    },
+    'graphql',
+  );
+  expect(outcome).toEqual({
+    accepted: [good, deep],
+    refused: [{ id: bad, field: 'end_time', message: expect.any(String) }],
+  });
+  expect(await stored(good)).toMatchObject({ name: 'a\u2400b', inputs: '{"v":"\ufffd"}' });
+  expect(JSON.parse((await stored(deep))?.inputs ?? '')).toMatch(/^\{"levels":\[{60000}"bottom"/);
 });
 
 test('a key without the scope may not write', async () => {

@@ -124,7 +124,7 @@ test('anything else is no dotted order', () => {
   ]) {
     expect(parseDottedOrder(text)).toBeUndefined();
   }
-  fc.assert(fc.property(fc.string(), (text) => void expect(parseDottedOrder(text)).toBeUndefined()));
+  fc.assert(fc.property(fc.string(), (text) => parseDottedOrder(text) === undefined));
 });
 
 test.each([
@@ -151,6 +151,33 @@ test('cleaned JSON has the same meaning but for NUL and lone surrogates', () => 
       const cleaned = JSON.parse(cleanJsonText(JSON.stringify(value))) as string;
       expect(cleaned).toBe(cleanText(value));
       expect(cleaned.isWellFormed() && !cleaned.includes('\0')).toBe(true);
+    }),
+  );
+});
+
+test('text in which everything is escaped is cleaned the same', () => {
+  const unit = fc.constantFrom(
+    0,
+    0x41,
+    0xe9,
+    0xd800,
+    0xd83d,
+    0xdbff,
+    0xdc00,
+    0xde00,
+    0xdfff,
+    0xd7ff,
+    0xe000,
+    0x5c,
+    0x22,
+  );
+  fc.assert(
+    fc.property(fc.array(unit), fc.boolean(), (units, upper) => {
+      const hex = (code: number): string => code.toString(16).padStart(4, '0');
+      const text = `"${units.map((code) => `\\u${upper ? hex(code).toUpperCase() : hex(code)}`).join('')}"`;
+      const cleaned = cleanJsonText(text);
+      expect(JSON.parse(cleaned)).toBe(cleanText(String.fromCharCode(...units)));
+      if (JSON.parse(text) === JSON.parse(cleaned)) expect(cleaned).toBe(text);
     }),
   );
 });

@@ -147,9 +147,9 @@ export class ProjectService {
     if (created !== undefined) return ok(created);
     const [existing] = await projects.findByNames(scope, [draft.name]);
     if (existing === undefined)
-      return failed(problem('ALREADY_EXISTS', 'There is a project with this id.', ['id']));
+      {return failed(problem('ALREADY_EXISTS', 'There is a project with this id.', ['id']));}
     if (!upsert)
-      return failed(problem('ALREADY_EXISTS', `There is a project named "${draft.name}".`, ['name']));
+      {return failed(problem('ALREADY_EXISTS', `There is a project named "${draft.name}".`, ['name']));}
     const { description, extra, referenceDatasetId } = draft;
     const change = {
       description: description ?? undefined,

@@ -56,8 +56,9 @@ export function runConditions(
   if (projectSql !== undefined) add(`r.project_id = ${projectSql}`);
   else if (firstProject !== undefined && moreProjects.length === 0) {
     add(`r.project_id = ${bind(params, firstProject, 'uuid')}`);
-  } else if (query.projectIds !== undefined)
+  } else if (query.projectIds !== undefined) {
     add(`r.project_id = any(${bind(params, query.projectIds, 'uuid[]')})`);
+  }
 
   add(`r.day = any(${bind(params, scan.days, 'date[]')})`);
   if (query.ids !== undefined) add(`r.id = any(${bind(params, query.ids, 'uuid[]')})`);

@@ -2,8 +2,6 @@
  * Which columns a GraphQL selection of runs needs. The one use of looking ahead: payload columns are read only
  * when asked for. Directives are ignored, so that the answer depends on the document alone and can be kept.
  */
-import { Kind } from 'graphql';
-import type { FieldNode, FragmentDefinitionNode, GraphQLResolveInfo, SelectionSetNode } from 'graphql';
 import { isRunField } from './run-columns.js';
 import type { RunField } from './run-columns.js';
 
@@ -14,7 +12,25 @@ const NEEDED_BY: Readonly<Record<string, readonly RunField[]>> = {
   childCount: ['traceId'],
 };
 
-type Fragments = Readonly<Record<string, FragmentDefinitionNode>>;
+// The parts of a GraphQL document that are read here; the executor's own types have them all.
+interface FieldNode {
+  readonly kind: string;
+  readonly name: { readonly value: string };
+  readonly selectionSet?: SelectionSet | undefined;
+}
+
+interface SelectionSet {
+  readonly selections: readonly Selection[];
+}
+
+type Selection = FieldNode | { readonly kind: 'InlineFragment'; readonly selectionSet: SelectionSet };
+type Fragments = Readonly<Record<string, { readonly selectionSet: SelectionSet }>>;
+
+/** Of a resolver's info. */
+export interface SelectionInfo {
+  readonly fieldNodes: readonly FieldNode[];
+  readonly fragments: Fragments;
+}
 
 // Documents live in the server's document store; their nodes are stable and collected with them.
 const known = new WeakMap<FieldNode, Map<string, readonly RunField[]>>();
@@ -23,10 +39,7 @@ const known = new WeakMap<FieldNode, Map<string, readonly RunField[]>>();
  * Columns for the runs under the resolving field: itself, or what lies at one of the dotted paths below it, for
  * example `nodes` and `edges.node` of a connection.
  */
-export function selectedRunFields(
-  info: GraphQLResolveInfo,
-  paths: readonly string[] = [''],
-): readonly RunField[] {
+export function selectedRunFields(info: SelectionInfo, paths: readonly string[] = ['']): readonly RunField[] {
   const [first, ...others] = info.fieldNodes;
   if (first === undefined) return [];
   if (others.length > 0) return collect(info.fieldNodes, info.fragments, paths);
@@ -44,7 +57,7 @@ export function selectedRunFields(
 export const CONNECTION_ROWS = ['nodes', 'edges.node'] as const;
 
 /** Whether the field at a dotted path below the resolving one is selected. */
-export function selectsField(info: GraphQLResolveInfo, path: string): boolean {
+export function selectsField(info: SelectionInfo, path: string): boolean {
   const steps = path.split('.');
   const last = steps.pop();
   return fieldsAt(info.fieldNodes, info.fragments, steps).some(({ name }) => name.value === last);
@@ -79,10 +92,11 @@ function collect(
   return [...fields].sort();
 }
 
-function namedFields(set: SelectionSetNode, fragments: Fragments): FieldNode[] {
+function namedFields(set: SelectionSet, fragments: Fragments): FieldNode[] {
   return set.selections.flatMap((selection) => {
-    if (selection.kind === Kind.FIELD) return [selection];
-    if (selection.kind === Kind.INLINE_FRAGMENT) return namedFields(selection.selectionSet, fragments);
+    // Only inline fragments have no name.
+    if (!('name' in selection)) return namedFields(selection.selectionSet, fragments);
+    if (selection.kind === 'Field') return [selection];
     const fragment = fragments[selection.name.value];
     return fragment === undefined ? [] : namedFields(fragment.selectionSet, fragments);
   });

@@ -113,8 +113,9 @@ export function assertStatsShape(shape: StatsShape, range: TimeRange | undefined
         'key',
       );
     }
-    if ((key?.length ?? 0) > MAX_KEY_LENGTH)
+    if ((key?.length ?? 0) > MAX_KEY_LENGTH) {
       refuse(`"key" may have at most ${MAX_KEY_LENGTH} characters.`, 'groupBy', index, 'key');
+    }
   });
   if (new Set(groupBy.map(({ kind, key }) => `${kind}/${key ?? ''}`)).size < groupBy.length) {
     refuse('The same group is asked for twice.', 'groupBy');
@@ -122,8 +123,9 @@ export function assertStatsShape(shape: StatsShape, range: TimeRange | undefined
   if (!Number.isInteger(maxGroups) || maxGroups < 1 || maxGroups > MAX_GROUPS) {
     refuse(`The number of groups must be between 1 and ${MAX_GROUPS}.`, 'limit');
   }
-  if (!isTimeZone(zone))
+  if (!isTimeZone(zone)) {
     refuse(`"${zone.slice(0, MAX_ZONE_LENGTH)}" is not a time zone; use a name like "Europe/Oslo".`, 'zone');
+  }
   if (bucket === undefined || range?.from === undefined) return;
   const end = range.to === undefined ? now.getTime() : Date.parse(range.to);
   if ((end - Date.parse(range.from)) / BUCKET_MS[bucket] > MAX_STATS_ROWS) {

@@ -3,7 +3,6 @@ import { ArgsType, Field, InputType, Int, registerEnumType } from 'type-graphql'
 import { RunWhereInput } from '../filters/filter.inputs.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
-import { AppError } from '../platform/errors.js';
 import type { SortDirection } from '../platform/keyset.js';
 import { OrderDirection, ProjectRef, toProjectSelector } from '../projects/project.inputs.js';
 import type { TimeRange } from './run-day.store.js';
@@ -210,11 +209,6 @@ export function toWireRun(
   path: readonly (string | number)[],
 ): JsonObject {
   const project = item.project ? toProjectSelector(item.project, [...path, 'project']) : undefined;
-  const extra = isObject(item.extra) ? item.extra : {};
-  const metadata = isObject(item.metadata) ? item.metadata : undefined;
-  if (item.extra != null && !isObject(item.extra)) throw notAnObject('extra', path);
-  if (item.metadata != null && metadata === undefined) throw notAnObject('metadata', path);
-  const known = isObject(extra['metadata']) ? extra['metadata'] : {};
   const wire: Record<string, unknown> = {
     id,
     trace_id: item.traceId,
@@ -231,7 +225,7 @@ export function toWireRun(
     error: item.error,
     events: item.events,
     serialized: 'serialized' in item ? item.serialized : undefined,
-    extra: metadata === undefined ? item.extra : { ...extra, metadata: { ...known, ...metadata } },
+    extra: withMetadata(item.extra ?? undefined, item.metadata ?? undefined),
     tags: item.tags,
     reference_example_id: item.referenceExampleId,
   };
@@ -245,5 +239,10 @@ export function toWireRun(
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const notAnObject = (field: string, path: readonly (string | number)[]): AppError =>
-  new AppError('BAD_USER_INPUT', `"${field}" must be an object.`, { path: [...path, field] });
+/** What is no object stays as it is: the intake refuses it, and only the run it came with. */
+function withMetadata(extra: unknown, metadata: unknown): unknown {
+  if (metadata === undefined || (extra !== undefined && !isObject(extra))) return extra;
+  const known = extra?.['metadata'];
+  const joined = isObject(known) && isObject(metadata) ? { ...known, ...metadata } : metadata;
+  return { ...extra, metadata: joined };
+}

@@ -261,8 +261,9 @@ export class RunService {
     const { days, search } = this.deps;
     const resolved = query.filters === undefined ? undefined : await search.resolve(scope, query.filters);
     const anyStart = (found: readonly string[]): RunDay[] => found.map((day) => ({ day, ...ANY_START }));
-    if (query.ids !== undefined)
+    if (query.ids !== undefined) {
       return { query, search: resolved, days: anyStart(await days.ofRuns(scope, query.ids)) };
+    }
     if (query.traceIds !== undefined) {
       return { query, search: resolved, days: anyStart(await days.ofTraces(scope, query.traceIds)) };
     }

@@ -48,7 +48,9 @@ const facts: Fact[] = Array.from({ length: 400 }, () => {
     ...(tier !== undefined && { metadata: { user: { tier } } }),
     ...(failed && { error: 'no' }),
   });
-  const { endUs, ...pending } = event;
+  const pending = Object.fromEntries(
+    Object.entries(event).filter(([field]) => field !== 'endUs'),
+  ) as unknown as RunEvent;
   return {
     event: latency === undefined ? pending : { ...event, endUs: (event.startUs ?? 0) + latency * 1_000_000 },
     hour,

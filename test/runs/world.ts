@@ -235,8 +235,9 @@ export async function createWorld() {
       variableValues: Record<string, unknown> = {},
     ): Promise<T> {
       const result = await this.execute(principal, source, variableValues);
-      if (result.errors !== undefined)
+      if (result.errors !== undefined) {
         throw new Error(result.errors.map(({ message }) => message).join('; '));
+      }
       return JSON.parse(JSON.stringify(result.data)) as T;
     },
     async close(): Promise<void> {

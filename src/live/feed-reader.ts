@@ -112,8 +112,9 @@ export class FeedReader {
     const level = beforeXid(horizon);
     if (this.#position === undefined || this.#position.xid > level.xid) {
       // Transaction ids only run backwards on a database that was restored or failed over to an older copy.
-      if (this.#position !== undefined)
+      if (this.#position !== undefined) {
         log.error('the feed went back in time, subscribers are told of a gap');
+      }
       this.#position = level;
       sink.restart(level);
       return 'level';

@@ -174,8 +174,12 @@ export class Hub implements FeedSink {
       stream.fail(error);
       onBehind(error);
     }
-    if (this.#settled !== undefined && nowMs - this.#lastCheckpointMs >= (this.#deps.checkpointMs ?? 60_000))
+    if (
+      this.#settled !== undefined &&
+      nowMs - this.#lastCheckpointMs >= (this.#deps.checkpointMs ?? 60_000)
+    ) {
       this.checkpoint();
+    }
   }
 
   #group(interest: Interest, key: string): Group {

@@ -56,6 +56,11 @@ export interface Interest {
   readonly content: boolean;
 }
 
+export interface RunPlace {
+  readonly runId: string;
+  readonly traceId: string;
+}
+
 export interface LiveRunSource {
   findByIds(scope: WorkspaceScope, ids: readonly string[], selection: RunSelection): Promise<RunRow[]>;
   findFilterable(
@@ -63,11 +68,11 @@ export interface LiveRunSource {
     ids: readonly string[],
     needs: { readonly content: boolean; readonly feedback: boolean },
   ): Promise<FilterableRun[]>;
-  /** Those of `ids` that match. */
+  /** Those of the runs that match. */
   matchingIds(
     scope: WorkspaceScope,
     filters: RunFilters,
-    runs: readonly { readonly runId: string; readonly traceId: string }[],
+    runs: readonly RunPlace[],
   ): Promise<ReadonlySet<string>>;
 }
 

@@ -65,6 +65,8 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
   #bufferBytes = 0;
   #joined: boolean;
   #behindSinceMs: number | undefined;
+  /** Whether a stream that resumed has yet to be told that it has everything. */
+  #owesReady: boolean;
   #reading = false;
   /** Counts restarts: what was being read before one is not to be used. */
   #epoch = 0;
@@ -77,8 +79,10 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
     this.#readTo = this.#delivered;
     this.#target = this.#delivered;
     this.#joined = after === undefined;
-    if (after === undefined)
+    this.#owesReady = after !== undefined;
+    if (after === undefined) {
       this.#ready.push({ kind: 'Ready', position: this.#delivered, bytes: EVENT_BYTES });
+    }
   }
 
   get interest(): Interest {
@@ -194,6 +198,11 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
     }
     if (!this.#isLevel()) return undefined;
     this.#behindSinceMs = undefined;
+    if (this.#owesReady) {
+      this.#owesReady = false;
+      this.#delivered = laterOf(this.#readTo, this.#delivered);
+      return { kind: 'Ready', position: this.#delivered, bytes: EVENT_BYTES };
+    }
     const event = this.#buffer.shift();
     if (event === undefined) return undefined;
     this.#bufferBytes -= event.bytes;
@@ -214,9 +223,9 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
         await this.#readOn();
       } catch (error) {
         // A database that is away is waited for, like the tail does; what was read is kept.
-        if (isTransient(error))
+        if (isTransient(error)) {
           await sleep(RETRY_MS, undefined, { signal: this.#ending.signal }).catch(() => undefined);
-        else this.#end(error instanceof Error ? error : new Error(String(error)));
+        } else this.#end(error instanceof Error ? error : new Error(String(error)));
       }
     }
     this.#reading = false;

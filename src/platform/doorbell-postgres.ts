@@ -37,7 +37,7 @@ export class PostgresDoorbell implements Doorbell {
   }
 
   ring(topic: string, payload = ''): void {
-    if (this.#closing.signal.aborted) return;
+    if (this.#isClosing) return;
     queueMicrotask(() => this.#listeners.wake(topic, payload));
     this.#pending.add(encodeRing(topic, payload));
     void this.#flush();
@@ -53,10 +53,14 @@ export class PostgresDoorbell implements Doorbell {
     await this.#connection;
   }
 
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   async #stayConnected(): Promise<void> {
     const { log } = this.#options;
     let retryMs = FIRST_RETRY_MS;
-    while (!this.#closing.signal.aborted) {
+    while (!this.#isClosing) {
       const lost = new AbortController();
       const client = this.#newClient(lost);
       try {
@@ -67,7 +71,7 @@ export class PostgresDoorbell implements Doorbell {
         void this.#flush();
         await this.#keepAlive(client, AbortSignal.any([lost.signal, this.#closing.signal]));
       } catch (error) {
-        if (!this.#closing.signal.aborted) log.warn({ err: error, retryMs }, 'doorbell connection lost');
+        if (!this.#isClosing) log.warn({ err: error, retryMs }, 'doorbell connection lost');
       }
       this.#client = undefined;
       destroy(client);
@@ -96,7 +100,7 @@ export class PostgresDoorbell implements Doorbell {
   async #keepAlive(client: pg.Client, stop: AbortSignal): Promise<void> {
     for (;;) {
       await pause(this.#options.keepaliveMs, stop);
-      if (this.#closing.signal.aborted) return;
+      if (this.#isClosing) return;
       if (stop.aborted) throw new Error('The doorbell connection was closed by the server.');
       await client.query('/* doorbell.keepalive */ select 1');
     }

@@ -96,8 +96,9 @@ export class RedisDoorbell implements Doorbell {
         const messages = this.#pending.takeAll();
         try {
           const pipeline = this.#publisher.pipeline();
-          for (const message of messages)
+          for (const message of messages) {
             pipeline.publish(this.#options.channel, `${this.#sender} ${message}`);
+          }
           const results = (await pipeline.exec()) ?? [];
           const failure = results.find(([error]) => error !== null)?.[0];
           if (failure) throw failure;

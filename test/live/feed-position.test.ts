@@ -1,7 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { AppError } from '../../src/platform/errors.js';
-import { beforeXid, comparePositions, decodeCursor, encodeCursor, laterOf } from '../../src/live/feed-position.js';
+import {
+  beforeXid,
+  comparePositions,
+  decodeCursor,
+  encodeCursor,
+  laterOf,
+} from '../../src/live/feed-position.js';
 
 const position = fc.record({
   xid: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
@@ -30,13 +36,16 @@ describe('cursors', () => {
 
   test('anything else is refused as bad input and never fails otherwise', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.base64String(), fc.string({ minLength: 31, maxLength: 31 })), (text) => {
-        try {
-          expect(encodeCursor(decodeCursor(text))).toBe(text);
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'BAD_USER_INPUT', inputPath: ['after'] });
-        }
-      }),
+      fc.property(
+        fc.oneof(fc.string(), fc.base64String(), fc.string({ minLength: 31, maxLength: 31 })),
+        (text) => {
+          try {
+            expect(encodeCursor(decodeCursor(text))).toBe(text);
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'BAD_USER_INPUT', inputPath: ['after'] });
+          }
+        },
+      ),
     );
   });
 
@@ -46,7 +55,10 @@ describe('cursors', () => {
     ['too long', `${encodeCursor(beforeXid(7n))}A`],
     ['of another version', Buffer.from([2, ...Buffer.alloc(22)]).toString('base64url')],
     ['of another node', Buffer.from([1, 0, 1, ...Buffer.alloc(20)]).toString('base64url')],
-    ['with a negative sequence', Buffer.from([1, 0, 0, ...Buffer.alloc(8), 255, ...Buffer.alloc(11)]).toString('base64url')],
+    [
+      'with a negative sequence',
+      Buffer.from([1, 0, 0, ...Buffer.alloc(8), 255, ...Buffer.alloc(11)]).toString('base64url'),
+    ],
     ['with characters of plain base64', `+${encodeCursor(beforeXid(7n)).slice(1)}`],
   ])('one that is %s is refused', (_what, cursor) => {
     expect(refusal(cursor).code).toBe('BAD_USER_INPUT');

@@ -8,7 +8,7 @@ import type { FeedRow } from '../../src/live/feed.js';
 import { trustedScope } from '../../src/tenancy/principal.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
-import { eventually } from '../support/eventually.js';
+import { patiently as eventually } from './support/patiently.js';
 import { commitEntries, entry, newRun, newWorld } from './support/feed-world.js';
 import type { ArrangedRun, World } from './support/feed-world.js';
 import type pg from 'pg';
@@ -21,7 +21,13 @@ let world: World;
 beforeAll(async () => {
   database = await createTestDatabase();
   // Not the arranging pool: the store relies on how the program's pools return json and int8.
-  pool = createPool({ url: database.url, name: 'live', max: 2, statementTimeoutMs: 10_000, log: createLogger('silent', 'test') });
+  pool = createPool({
+    url: database.url,
+    name: 'live',
+    max: 2,
+    statementTimeoutMs: 10_000,
+    log: createLogger('silent', 'test'),
+  });
   store = new FeedStore({ pool });
 });
 
@@ -53,8 +59,12 @@ test('rows come back as they were appended, in order', async () => {
   await commitEntries(database.pool, world, [entry('s', first), entry('e', first)]);
   await commitEntries(database.pool, world, [['f', 0, second.id, second.traceId, first.id]]);
   const { rows, floor } = await store.readAfter(beforeXid(0n), await horizonAbove(second), 10);
-  expect(rows.map(({ xid: _xid, seq: _seq, ...rest }) => rest)).toEqual([
-    { workspaceId: world.workspaceId, projectIds: [world.projectId], entries: [entry('s', first), entry('e', first)] },
+  expect(rows.map(({ workspaceId, projectIds, entries }) => ({ workspaceId, projectIds, entries }))).toEqual([
+    {
+      workspaceId: world.workspaceId,
+      projectIds: [world.projectId],
+      entries: [entry('s', first), entry('e', first)],
+    },
     {
       workspaceId: world.workspaceId,
       projectIds: [world.projectId],

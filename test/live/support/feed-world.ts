@@ -90,7 +90,11 @@ export async function commitRuns(
 }
 
 /** A feed row alone, for runs that exist (or never did). */
-export async function commitEntries(pool: pg.Pool, world: World, entries: readonly FeedEntry[]): Promise<void> {
+export async function commitEntries(
+  pool: pg.Pool,
+  world: World,
+  entries: readonly FeedEntry[],
+): Promise<void> {
   await appendFeed(pool, world.workspaceId, [world.projectId], entries);
 }
 

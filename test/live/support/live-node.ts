@@ -16,7 +16,7 @@ import type { Interest, LiveEvent, LiveRunSource } from '../../../src/live/live-
 import type { LiveSubscription } from '../../../src/live/live-subscription.js';
 import { selectList } from '../../../src/runs/run-columns.js';
 import type { RunRow } from '../../../src/runs/run-columns.js';
-import { eventually } from '../../support/eventually.js';
+import { patiently as eventually } from './patiently.js';
 import type { World } from './feed-world.js';
 
 export const log = createLogger('silent', 'test');
@@ -54,7 +54,10 @@ export interface LiveNode {
 export async function startNode(
   url: string,
   doorbell: Doorbell,
-  options: Partial<Pick<HubDeps, 'limits' | 'patienceMs'>> & { runs?: (pool: pg.Pool) => LiveRunSource; clock?: Clock } = {},
+  options: Partial<Pick<HubDeps, 'limits' | 'patienceMs'>> & {
+    runs?: (pool: pg.Pool) => LiveRunSource;
+    clock?: Clock;
+  } = {},
 ): Promise<LiveNode> {
   const pool = createPool({ url, name: 'live', max: 4, statementTimeoutMs: 10_000, log });
   const store = new FeedStore({ pool });
@@ -73,7 +76,13 @@ export async function startNode(
   const hub = new Hub({ feed: store, runs: counted, clock, log, ...limits });
   const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock: systemClock, log });
   reader.start();
-  const probe = { workspaceId: 'none', topic: { kind: 'trace', traceId: 'none' }, filter: undefined, fields: [], content: false } as const;
+  const probe = {
+    workspaceId: 'none',
+    topic: { kind: 'trace', traceId: 'none' },
+    filter: undefined,
+    fields: [],
+    content: false,
+  } as const;
   await eventually(async () => {
     const stream = await hub.subscribe(probe, { after: undefined, onBehind: () => undefined });
     await stream.return();
@@ -117,15 +126,24 @@ export const projectInterest = (world: World, more: Partial<Interest> = {}): Int
   ...more,
 });
 
-export const follow = (node: LiveNode, interest: Interest, after?: LiveEvent['position']): Promise<LiveSubscription> =>
-  node.hub.subscribe(interest, { after, onBehind: () => undefined });
+export const follow = (
+  node: LiveNode,
+  interest: Interest,
+  after?: LiveEvent['position'],
+): Promise<LiveSubscription> => node.hub.subscribe(interest, { after, onBehind: () => undefined });
 
 /** Takes `count` events that are about runs, and fails after the deadline. Ready events are left out. */
-export async function take(stream: LiveSubscription, count: number, timeoutMs = 10_000): Promise<LiveEvent[]> {
+export async function take(
+  stream: LiveSubscription,
+  count: number,
+  timeoutMs = 30_000,
+): Promise<LiveEvent[]> {
   const events: LiveEvent[] = [];
   const deadline = AbortSignal.timeout(timeoutMs);
   const late = new Promise<never>((_resolve, reject) => {
-    deadline.addEventListener('abort', () => reject(new Error(`only ${events.length} of ${count} events came in time`)));
+    deadline.addEventListener('abort', () =>
+      reject(new Error(`only ${events.length} of ${count} events came in time`)),
+    );
   });
   late.catch(() => undefined);
   while (events.length < count) {

@@ -1,0 +1,71 @@
+/** Opening live streams: who may, from where, and what they will see. */
+import { assertFilterAllowed } from '../filters/filter-access.js';
+import type { RunFilters } from '../filters/filter.js';
+import type { AppError } from '../platform/errors.js';
+import type { RunField } from '../runs/run-columns.js';
+import { mayReadContent, requireScope } from '../tenancy/principal.js';
+import type { Principal } from '../tenancy/principal.js';
+import { decodeCursor } from './feed-position.js';
+import type { FeedTopic } from './feed.store.js';
+import type { Hub } from './hub.js';
+import { liveFilter } from './live-run.store.js';
+import type { LiveSubscription } from './live-subscription.js';
+
+export interface StreamRequest {
+  readonly filters: RunFilters;
+  /** A cursor; undefined to begin now. */
+  readonly after: string | undefined;
+  /** Columns the events' runs are read with. */
+  readonly fields: readonly RunField[];
+  /** The subscriber stayed behind too long and its stream has failed. */
+  readonly onBehind: (error: AppError) => void;
+}
+
+export class LiveService {
+  readonly #hub: Hub;
+
+  constructor({ hub }: { hub: Hub }) {
+    this.#hub = hub;
+  }
+
+  /**
+   * Changes of one project's runs. A project that is not there, or not of this workspace, changes nothing.
+   * @throws AppError FORBIDDEN without the scope read, or for a filter on content without content; BAD_USER_INPUT for
+   * what is no cursor; UNAVAILABLE while the feed cannot be read.
+   */
+  runEvents(
+    principal: Principal,
+    { projectId, ...request }: StreamRequest & { readonly projectId: string },
+  ): Promise<LiveSubscription> {
+    return this.#open(principal, { kind: 'project', projectId }, request);
+  }
+
+  /** Changes of one trace's runs, as it grows. @throws like runEvents. */
+  traceEvents(
+    principal: Principal,
+    { traceId, ...request }: Omit<StreamRequest, 'filters'> & { readonly traceId: string },
+  ): Promise<LiveSubscription> {
+    return this.#open(principal, { kind: 'trace', traceId }, { ...request, filters: {} });
+  }
+
+  /** Tells every subscriber that has everything how far it is; before a shutdown, so that it resumes from there. */
+  checkpoint(): void {
+    this.#hub.checkpoint();
+  }
+
+  async #open(principal: Principal, topic: FeedTopic, request: StreamRequest): Promise<LiveSubscription> {
+    const { workspaceId } = requireScope(principal, 'read');
+    assertFilterAllowed(principal, request.filters);
+    const after = request.after === undefined ? undefined : decodeCursor(request.after);
+    return this.#hub.subscribe(
+      {
+        workspaceId,
+        topic,
+        filter: liveFilter(request.filters),
+        fields: request.fields,
+        content: mayReadContent(principal),
+      },
+      { after, onBehind: request.onBehind },
+    );
+  }
+}

@@ -115,7 +115,10 @@ describe.each(engineNames)('jobs on %s', (name) => {
     const refused = await kit.enqueue(doomed, 'refused');
     await eventually(async () => expect((await kit.job(unlucky)).state).toBe('failed'));
     await eventually(async () => expect((await kit.job(refused)).state).toBe('failed'));
-    expect(await kit.job(unlucky)).toMatchObject({ attempts: 3, error: 'no luck' });
+    expect(await kit.job(unlucky)).toMatchObject({
+      attempts: 3,
+      error: 'An unexpected error; the log has it under the id of this job.',
+    });
     expect(await kit.job(refused)).toMatchObject({ attempts: 1, error: 'it is gone' });
     expect([attempts.get('unlucky'), attempts.get('refused')]).toEqual([3, 1]);
   });

@@ -6,6 +6,7 @@
 import type pg from 'pg';
 import { transaction } from '../db.js';
 import type { Doorbell } from '../doorbell.js';
+import { AppError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { Undeliverable } from './engine.js';
 import type { Deliver } from './engine.js';
@@ -352,7 +353,13 @@ async function abortable(work: Promise<void>, signal: AbortSignal): Promise<void
 
 const seconds = (began: number): number => (performance.now() - began) / 1_000;
 
+/**
+ * What callers are shown. Messages that were written for them are kept; those of other errors may hold anything, so
+ * they are in the log only.
+ */
 function messageOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '');
+  const isOurs =
+    error instanceof PermanentFailure || error instanceof JobTimeout || error instanceof AppError;
+  if (!isOurs) return 'An unexpected error; the log has it under the id of this job.';
+  return error.message.slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '');
 }

@@ -64,7 +64,7 @@ function requestedPage(args: ListArguments): number {
   return clamp(args['first'] ?? args['last']) ?? MAX_PAGE;
 }
 
-/** Walks one operation. Values are only given when the actual price is wanted. */
+/** Prices one operation with the variables it came with. */
 class Pricing {
   dependsOnVariables = false;
   readonly #schema: GraphQLSchema;
@@ -75,13 +75,13 @@ class Pricing {
 
   constructor(
     schema: GraphQLSchema,
-    document: DocumentNode,
+    fragments: ReadonlyMap<string, FragmentDefinitionNode>,
     operation: OperationDefinitionNode,
     variables: ListArguments,
   ) {
     this.#schema = schema;
     this.#variables = variables;
-    this.#fragments = fragmentsOf(document);
+    this.#fragments = fragments;
     for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
       if (defaultValue !== undefined)
         this.#defaults.set(variable.name.value, valueFromASTUntyped(defaultValue));
@@ -109,7 +109,7 @@ class Pricing {
     if (node.kind === Kind.INLINE_FRAGMENT) {
       return this.estimate(
         node.selectionSet,
-        this.#conditioned(node.typeCondition?.name.value, parent),
+        conditioned(this.#schema, node.typeCondition?.name.value, parent),
         pageSize,
       );
     }
@@ -118,15 +118,10 @@ class Pricing {
     if (known !== undefined) return known;
     const fragment = this.#fragments.get(node.name.value);
     if (fragment === undefined) return { cost: 0, nodes: 0 };
-    const type = this.#conditioned(fragment.typeCondition.name.value, parent);
+    const type = conditioned(this.#schema, fragment.typeCondition.name.value, parent);
     const sum = this.estimate(fragment.selectionSet, type, pageSize);
     this.#memo.set(key, sum);
     return sum;
-  }
-
-  #conditioned(name: string | undefined, parent: GraphQLCompositeType): GraphQLCompositeType {
-    const type = name === undefined ? parent : this.#schema.getType(name);
-    return isCompositeType(type) ? type : parent;
   }
 
   #field(node: FieldNode, parent: GraphQLCompositeType, pageSize: number | undefined): Sum {
@@ -199,40 +194,21 @@ class Pricing {
   }
 
   /** What a selection set cost for one object, from the object returned for it. */
-  actual(
-    set: SelectionSetNode,
-    parent: GraphQLCompositeType,
-    value: Readonly<Record<string, unknown>>,
-  ): number {
+  actual(plan: Plan, value: Readonly<Record<string, unknown>>): number {
     let cost = 0;
-    for (const node of set.selections) {
-      if (node.kind === Kind.FIELD) {
-        cost += this.#actualField(node, parent, value[node.alias?.value ?? node.name.value]);
-        continue;
-      }
-      const fragment = node.kind === Kind.INLINE_FRAGMENT ? node : this.#fragments.get(node.name.value);
-      if (fragment === undefined) continue;
-      cost += this.actual(
-        fragment.selectionSet,
-        this.#conditioned(fragment.typeCondition?.name.value, parent),
-        value,
-      );
-    }
+    for (const priced of plan) cost += this.#actualField(priced, value[priced.key]);
     return cost;
   }
 
-  #actualField(node: FieldNode, parent: GraphQLCompositeType, value: unknown): number {
-    const field = fieldOf(parent, node);
-    if (field === undefined || value === undefined) return 0;
-    const named = getNamedType(field.type);
-    const composite = isCompositeType(named);
-    const set = composite ? node.selectionSet : undefined;
-    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
-    let child = 0;
-    if (set !== undefined && isCompositeType(named)) {
-      for (const item of items) {
-        if (item === null || typeof item !== 'object') continue;
-        child += this.actual(set, named, item as Record<string, unknown>) + (Array.isArray(value) ? 1 : 0);
+  #actualField({ field, node, below }: PricedField, value: unknown): number {
+    if (value === undefined) return 0;
+    const list = Array.isArray(value);
+    let child = list && below !== undefined ? value.length : 0;
+    // Rows of scalars are not looked at one by one.
+    if (below !== undefined && below().length > 0) {
+      for (const item of list ? (value as unknown[]) : [value]) {
+        if (item !== null && typeof item === 'object')
+          child += this.actual(below(), item as Record<string, unknown>);
       }
     }
     const args = lazily(() => {
@@ -240,8 +216,58 @@ class Pricing {
       const rows = isConnection(field.type) ? rowsIn(value) : undefined;
       return rows === undefined ? written : { ...written, first: rows };
     });
-    return ownCost(field, args, child, composite && !Array.isArray(value) ? 1 : 0);
+    return ownCost(field, args, child, below !== undefined && !list ? 1 : 0);
   }
+}
+
+/** A field that can cost something: an object, a list of objects, or one with a complexity. */
+interface PricedField {
+  readonly key: string;
+  readonly field: GraphQLField<unknown, unknown>;
+  readonly node: FieldNode;
+  /** What can cost something below it; undefined for scalars. */
+  readonly below: (() => Plan) | undefined;
+}
+
+type Plan = readonly PricedField[];
+
+/** The fields of a selection set that can cost something, fragments written out. */
+function planFor(
+  schema: GraphQLSchema,
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+  set: SelectionSetNode,
+  parent: GraphQLCompositeType,
+): PricedField[] {
+  return set.selections.flatMap((node) => {
+    if (node.kind !== Kind.FIELD) {
+      const fragment = node.kind === Kind.INLINE_FRAGMENT ? node : fragments.get(node.name.value);
+      if (fragment === undefined) return [];
+      return planFor(
+        schema,
+        fragments,
+        fragment.selectionSet,
+        conditioned(schema, fragment.typeCondition?.name.value, parent),
+      );
+    }
+    const field = fieldOf(parent, node);
+    if (field === undefined) return [];
+    const key = node.alias?.value ?? node.name.value;
+    const named = getNamedType(field.type);
+    const { selectionSet } = node;
+    if (!isCompositeType(named) || selectionSet === undefined) {
+      return field.extensions['complexity'] === undefined ? [] : [{ key, field, node, below: undefined }];
+    }
+    return [{ key, field, node, below: lazily(() => planFor(schema, fragments, selectionSet, named)) }];
+  });
+}
+
+function conditioned(
+  schema: GraphQLSchema,
+  name: string | undefined,
+  parent: GraphQLCompositeType,
+): GraphQLCompositeType {
+  const type = name === undefined ? parent : schema.getType(name);
+  return isCompositeType(type) ? type : parent;
 }
 
 function rowsIn(connection: unknown): number | undefined {
@@ -279,7 +305,6 @@ function lazily<T>(make: () => T): () => T {
 }
 
 export interface PricedOperation {
-  readonly schema: GraphQLSchema;
   /** Valid against the schema. */
   readonly document: DocumentNode;
   readonly operation: OperationDefinitionNode;
@@ -287,25 +312,36 @@ export interface PricedOperation {
   readonly variables: ListArguments;
 }
 
-/** What an operation may cost at most, by its own words. */
-export function estimatePrice({ schema, document, operation, variables }: PricedOperation): Price {
-  const root = schema.getRootType(operation.operation);
-  if (!root) return { cost: 0, nodes: 0, dependsOnVariables: false };
-  const pricing = new Pricing(schema, document, operation, variables);
-  const { cost, nodes } = pricing.estimate(operation.selectionSet, root, undefined);
-  return { cost, nodes, dependsOnVariables: pricing.dependsOnVariables };
-}
+export class PriceList {
+  readonly #schema: GraphQLSchema;
+  readonly #plans = new WeakMap<OperationDefinitionNode, Plan>();
 
-/** What it cost, given its result; for giving back what was charged too much. */
-export function actualCost(
-  { schema, document, operation, variables }: PricedOperation,
-  data: unknown,
-): number {
-  const root = schema.getRootType(operation.operation);
-  if (!root || data === null || typeof data !== 'object') return 0;
-  return new Pricing(schema, document, operation, variables).actual(
-    operation.selectionSet,
-    root,
-    data as Record<string, unknown>,
-  );
+  constructor(schema: GraphQLSchema) {
+    this.#schema = schema;
+  }
+
+  /** What an operation may cost at most, by its own words. */
+  estimate({ document, operation, variables }: PricedOperation): Price {
+    const root = this.#schema.getRootType(operation.operation);
+    if (!root) return { cost: 0, nodes: 0, dependsOnVariables: false };
+    const pricing = new Pricing(this.#schema, fragmentsOf(document), operation, variables);
+    const { cost, nodes } = pricing.estimate(operation.selectionSet, root, undefined);
+    return { cost, nodes, dependsOnVariables: pricing.dependsOnVariables };
+  }
+
+  /** What it cost, given its result; for giving back what was charged too much. */
+  actual({ document, operation, variables }: PricedOperation, data: unknown): number {
+    const root = this.#schema.getRootType(operation.operation);
+    if (!root || data === null || typeof data !== 'object') return 0;
+    const fragments = fragmentsOf(document);
+    let plan = this.#plans.get(operation);
+    if (plan === undefined) {
+      plan = planFor(this.#schema, fragments, operation.selectionSet, root);
+      this.#plans.set(operation, plan);
+    }
+    return new Pricing(this.#schema, fragments, operation, variables).actual(
+      plan,
+      data as Record<string, unknown>,
+    );
+  }
 }

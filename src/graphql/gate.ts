@@ -7,7 +7,7 @@ import type { DocumentNode, GraphQLSchema, OperationDefinitionNode } from 'graph
 import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
 import { accessOf } from './access.js';
-import { actualCost, estimatePrice } from './cost.js';
+import { PriceList } from './cost.js';
 import type { Price } from './cost.js';
 import { DOCUMENT_LIMITS, measureDocument, tooComplex } from './document-limits.js';
 import type { DocumentLimits } from './document-limits.js';
@@ -99,6 +99,7 @@ export class OperationGate {
   readonly documents = new DocumentStore();
   readonly limits: GateLimits;
   readonly #schema: GraphQLSchema;
+  readonly #priceList: PriceList;
   readonly #limiter: RateLimiter | undefined;
   readonly #verdicts = new WeakMap<DocumentNode, Verdict>();
   // Prices that do not depend on variables.
@@ -106,6 +107,7 @@ export class OperationGate {
 
   constructor({ schema, limiter, limits = GATE_LIMITS }: OperationGateOptions) {
     this.#schema = schema;
+    this.#priceList = new PriceList(schema);
     this.#limiter = limiter;
     this.limits = limits;
   }
@@ -155,7 +157,7 @@ export class OperationGate {
     const decision = await limiter.take(key, 'cost', cost);
     if (!decision.allowed) return refused(outOfAllowance(decision, cost));
     const settle = async (data: unknown): Promise<CostReport> => {
-      const measured = actualCost({ schema: this.#schema, document, operation, variables }, data);
+      const measured = this.#priceList.actual({ document, operation, variables }, data);
       const actual = Math.min(cost, Math.ceil(measured));
       if (actual < cost) await limiter.refund(key, 'cost', cost - actual);
       return { requested: cost, actual, ...standing(decision, decision.remaining + cost - actual) };
@@ -223,7 +225,7 @@ export class OperationGate {
   ): Price {
     const known = this.#prices.get(operation);
     if (known !== undefined) return known;
-    const price = estimatePrice({ schema: this.#schema, document, operation, variables });
+    const price = this.#priceList.estimate({ document, operation, variables });
     const whole = { ...price, cost: Math.max(1, Math.ceil(price.cost)) };
     if (!price.dependsOnVariables) this.#prices.set(operation, whole);
     return whole;

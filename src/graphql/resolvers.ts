@@ -1,7 +1,43 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
+import { FeedbackConfigResolver } from '../feedback/feedback-config.resolver.js';
+import { FeedbackResolver } from '../feedback/feedback.resolver.js';
+import { RunFeedbackResolver } from '../feedback/run-feedback.resolver.js';
+import { FilterResolver } from '../filters/filter.resolver.js';
+import { JobResolver } from '../jobs/job.resolver.js';
+import { LiveResolver } from '../live/live.resolver.js';
+import { ProjectsResolver } from '../projects/project.resolver.js';
+import { RunIntakeResolver } from '../runs/run-intake.resolver.js';
+import { RunStatsResolver } from '../runs/run-stats.resolver.js';
+import { RunResolver } from '../runs/run.resolver.js';
+import { TraceResolver } from '../runs/trace.resolver.js';
+import { RunShareResolver } from '../sharing/run-share.resolver.js';
+import { ApiKeyResolver } from '../tenancy/api-key.resolver.js';
+import { MemberResolver } from '../tenancy/member.resolver.js';
+import { ViewerResolver } from '../tenancy/viewer.resolver.js';
+import { WorkspaceResolver } from '../tenancy/workspace.resolver.js';
+import { ThreadResolver } from '../threads/thread.resolver.js';
 import { NodeResolver } from './node.resolver.js';
 
 // The constructor's parameters differ from class to class and do not matter here.
 export type ResolverClass = new (...dependencies: never[]) => object;
 
-export const RESOLVER_CLASSES: readonly ResolverClass[] = [NodeResolver];
+export const RESOLVER_CLASSES: readonly ResolverClass[] = [
+  ApiKeyResolver,
+  FeedbackConfigResolver,
+  FeedbackResolver,
+  FilterResolver,
+  JobResolver,
+  LiveResolver,
+  MemberResolver,
+  NodeResolver,
+  ProjectsResolver,
+  RunFeedbackResolver,
+  RunIntakeResolver,
+  RunResolver,
+  RunShareResolver,
+  RunStatsResolver,
+  ThreadResolver,
+  TraceResolver,
+  ViewerResolver,
+  WorkspaceResolver,
+];

@@ -60,8 +60,9 @@ export function definitionProblems(definition: FeedbackConfigDefinition): Proble
   const problems: Problem[] = [];
   const { type, min, max, categories } = definition;
   const bounds = [min, max].filter((bound) => bound !== null);
-  if (!bounds.every(Number.isFinite))
+  if (!bounds.every(Number.isFinite)) {
     problems.push(problem('INVALID', 'min and max must be finite numbers.', ['min']));
+  }
   if (min !== null && max !== null && min > max) {
     problems.push(problem('INVALID', `min (${min}) must not be above max (${max}).`, ['min']));
   }

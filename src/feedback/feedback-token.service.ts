@@ -69,8 +69,9 @@ export class FeedbackTokenService {
       const expiresAt = draft.expiresAt ?? new Date(now.getTime() + DEFAULT_LIFE_MS);
       const life = expiresAt.getTime() - now.getTime();
       if (!isUuid(draft.runId)) return failed(problem('INVALID', 'runId must be a UUID.', ['runId']));
-      if (draft.id !== undefined && !isUuid(draft.id))
+      if (draft.id !== undefined && !isUuid(draft.id)) {
         return failed(problem('INVALID', 'id must be a UUID.', ['id']));
+      }
       if (key === '' || key.length > MAX_KEY_LENGTH) {
         return failed(problem('INVALID', `key must have 1 to ${MAX_KEY_LENGTH} characters.`, ['key']));
       }

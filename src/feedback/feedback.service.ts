@@ -196,12 +196,12 @@ export class FeedbackService {
         }
       }
       const refusal = refusalFor(candidate, config);
-      if (refusal === undefined)
+      if (refusal === undefined) {
         accepted.push({
           ...candidate,
           row: { ...candidate.row, ...completeJudgement(candidate.row, config) },
         });
-      else results[candidate.index] = failed(refusal);
+      } else results[candidate.index] = failed(refusal);
     }
     return accepted;
   }
@@ -243,7 +243,7 @@ export class FeedbackService {
         [...first.values()].map(({ row }) => row),
         now,
       );
-      const written = new Map(rows.map(({ created: _, ...feedback }) => [feedback.id, feedback]));
+      const written = new Map(rows.map((feedback) => [feedback.id, feedback]));
       for (const { index, row } of first.values()) {
         const feedback = written.get(row.id);
         results[index] =
@@ -290,8 +290,9 @@ export class FeedbackService {
   /** Ids that do not exist are ignored. Returns what was deleted. */
   async delete(principal: Principal, ids: readonly string[]): Promise<Feedback[]> {
     const scope = requireScope(principal, 'write');
-    if (ids.length > MAX_BATCH)
+    if (ids.length > MAX_BATCH) {
       throw new AppError('PAYLOAD_TOO_LARGE', `At most ${MAX_BATCH} feedbacks fit one request.`);
+    }
     const { deleted, published } = await transaction(this.#pool, async (tx) => {
       const deleted = await this.#store.delete(tx, scope, ids);
       return { deleted, published: await this.#publish(tx, scope, deleted) };
@@ -428,8 +429,8 @@ function cleanDraft(draft: FeedbackDraft): Result<FeedbackDraft> {
     ...draft,
     ...(json as Pick<FeedbackDraft, (typeof JSON_FIELDS)[number]>),
     key: cleanText(draft.key),
-    comment: typeof draft.comment === 'string' ? cleanText(draft.comment) : (draft.comment ?? null),
-    threadId: typeof draft.threadId === 'string' ? cleanText(draft.threadId) : (draft.threadId ?? null),
+    comment: typeof draft.comment === 'string' ? cleanText(draft.comment) : null,
+    threadId: typeof draft.threadId === 'string' ? cleanText(draft.threadId) : null,
   });
 }
 

@@ -119,10 +119,10 @@ export class FeedbackStore {
     scope: WorkspaceScope,
     rows: readonly FeedbackRow[],
     now: string,
-  ): Promise<(Feedback & { created: boolean })[]> {
+  ): Promise<Feedback[]> {
     // One order of locks for every writer: two batches with the same ids cannot wait for each other.
     const sorted = rows.toSorted((left, right) => (left.id < right.id ? -1 : 1));
-    const { rows: stored } = await tx.query<Feedback & { created: boolean }>(
+    const { rows: stored } = await tx.query<Feedback & Record<string, unknown>>(
       `/* feedback.upsert */
        insert into feedback as f (workspace_id, id, run_id, trace_id, project_id, key, score, value, comment, correction,
          source_type, source, feedback_group_id, comparative_experiment_id, extra, thread_id, run_start_time,
@@ -152,7 +152,7 @@ export class FeedbackStore {
          run_start_time = coalesce(excluded.run_start_time, f.run_start_time),
          updated_at = excluded.updated_at
        where f.key = excluded.key and (f.run_id = excluded.run_id or f.run_id is null or excluded.run_id is null)
-       returning ${FEEDBACK_COLUMNS}, f.xmax = 0 as created`,
+       returning ${FEEDBACK_COLUMNS}`,
       [scope.workspaceId, JSON.stringify(sorted), now],
     );
     return stored;
@@ -288,15 +288,6 @@ export class FeedbackStore {
     return rows;
   }
 
-  /** For the deletion of traces: everything said about these runs goes with them. */
-  async deleteOfRuns(tx: Queryable, scope: WorkspaceScope, runIds: readonly string[]): Promise<number> {
-    const { rowCount } = await tx.query(
-      `/* feedback.delete_of_runs */ delete from feedback where workspace_id = $1 and run_id = any ($2::uuid[])`,
-      [scope.workspaceId, runIds],
-    );
-    return rowCount ?? 0;
-  }
-
   /**
    * Feedback of any workspace that came before its run, newest first, older than `before`. Upkeep only: what is
    * found is filed per workspace. Relies on feedback_unattached.
@@ -377,8 +368,9 @@ export function feedbackSources(
     );
   }
   if (filter.keys !== undefined) where.push(`f.key = any (${bind(filter.keys)}::text[])`);
-  if (filter.sourceTypes !== undefined)
+  if (filter.sourceTypes !== undefined) {
     where.push(`f.source_type = any (${bind(filter.sourceTypes)}::text[])`);
+  }
   if (filter.userIds !== undefined) {
     const users = bind(filter.userIds);
     where.push(
@@ -389,8 +381,9 @@ export function feedbackSources(
   if (filter.hasComment !== undefined) where.push(`f.comment is ${filter.hasComment ? 'not ' : ''}null`);
   if (filter.level !== undefined) where.push(LEVELS[filter.level]);
   if (filter.threadId !== undefined) where.push(`f.thread_id = ${bind(filter.threadId)}`);
-  if (filter.createdFrom !== undefined)
+  if (filter.createdFrom !== undefined) {
     where.push(`f.created_at >= ${bind(filter.createdFrom)}::timestamptz`);
+  }
   if (filter.createdTo !== undefined) where.push(`f.created_at < ${bind(filter.createdTo)}::timestamptz`);
   if (filter.comparativeExperimentId !== undefined) {
     where.push(`f.comparative_experiment_id = ${bind(filter.comparativeExperimentId)}`);

@@ -123,8 +123,9 @@ export function judgementOf(
 
 /** The category's score where the client named the category only. */
 export function completeJudgement(judgement: Judgement, config: FeedbackConfig | undefined): Judgement {
-  if (config?.type !== 'categorical' || judgement.score !== null || typeof judgement.value !== 'string')
+  if (config?.type !== 'categorical' || judgement.score !== null || typeof judgement.value !== 'string') {
     return judgement;
+  }
   const category = categoryOf(config, judgement.value);
   return category === undefined ? judgement : { ...judgement, score: category.value };
 }
@@ -148,8 +149,9 @@ export function refusalOf(
       return low || high ? refuse('score', score) : undefined;
     }
     case 'categorical': {
-      if (score !== null && !config.categories.some((category) => category.value === score))
+      if (score !== null && !config.categories.some((category) => category.value === score)) {
         return refuse('score', score);
+      }
       const named = typeof value === 'string' || typeof value === 'number';
       if (named && categoryOf(config, value) === undefined) return refuse('value', value);
       return undefined;
@@ -185,8 +187,9 @@ export function problemsOf(draft: Partial<FeedbackDraft>): Problem[] {
   if (draft.key !== undefined && (draft.key === '' || draft.key.length > MAX_KEY_LENGTH)) {
     invalid('key', `key must have 1 to ${MAX_KEY_LENGTH} characters.`);
   }
-  if (typeof draft.score === 'number' && !Number.isFinite(draft.score))
+  if (typeof draft.score === 'number' && !Number.isFinite(draft.score)) {
     invalid('score', 'score must be a finite number.');
+  }
   if ((draft.comment?.length ?? 0) > MAX_COMMENT_LENGTH) {
     invalid('comment', `comment may have at most ${MAX_COMMENT_LENGTH} characters.`);
   }

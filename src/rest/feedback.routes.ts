@@ -10,7 +10,6 @@ import type {
   TokenFeedback,
 } from '../feedback/feedback-token.service.js';
 import { principalOf, type RouteModule } from '../http/ports.js';
-import type { JsonValue } from '../ingest/run-event.js';
 import type { Clock } from '../platform/clock.js';
 import { AppError } from '../platform/errors.js';
 import type { PageWindow } from '../platform/keyset.js';
@@ -164,8 +163,9 @@ function registerTokens(app: FastifyInstance, { tokens, clock, publicUrl }: Feed
     const query = new Query(request);
     const score = query.one('score');
     const number = score === undefined || score === '' ? undefined : Number(score);
-    if (number !== undefined && !Number.isFinite(number))
+    if (number !== undefined && !Number.isFinite(number)) {
       throw new AppError('UNPROCESSABLE', 'score must be a number.');
+    }
     const redeemed = await tokens.redeem(
       tokenOf(request.params),
       said({
@@ -180,10 +180,7 @@ function registerTokens(app: FastifyInstance, { tokens, clock, publicUrl }: Feed
 }
 
 const said = (parts: { [Part in keyof TokenFeedback]: TokenFeedback[Part] | undefined }): TokenFeedback =>
-  Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) as Record<
-    string,
-    JsonValue
-  >;
+  Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined));
 
 // ── Configs ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -77,11 +77,8 @@ export function toRunQuery(body: RunQueryBody): RunQuery {
   };
 }
 
+const NOT_OF_THE_LIST: ReadonlySet<string> = new Set(['cursor', 'limit', 'select', 'order']);
+
 /** Everything of a body that decides which runs are listed: a cursor is good for the same list only. */
-export const listIdentity = ({
-  cursor: _,
-  limit: __,
-  select: ___,
-  order: ____,
-  ...rest
-}: RunQueryBody): unknown => rest;
+export const listIdentity = (body: RunQueryBody): unknown =>
+  Object.fromEntries(Object.entries(body).filter(([name]) => !NOT_OF_THE_LIST.has(name)));

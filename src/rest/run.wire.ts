@@ -158,9 +158,11 @@ export function toWireRun(run: RunRow, context: RunWireContext): WireRun {
 }
 
 function required<F extends RunField>(run: RunRow, field: F): NonNullable<RunRow[F]> {
-  const value = run[field];
-  if (value === undefined || value === null) throw new Error(`A run was read without ${field}.`);
-  return value;
+  return run[field] ?? unread(field);
+}
+
+function unread(field: RunField): never {
+  throw new Error(`A run was read without ${field}.`);
 }
 
 const payload = (text: string | null | undefined): RawJson | null => rawJson(text ?? null);

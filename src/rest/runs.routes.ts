@@ -67,7 +67,7 @@ function registerReads(app: FastifyInstance, { runs, reader, publicUrl }: RunRou
     return rows[0] === undefined ? NO_RUNS : toWireRunStats(rows[0]);
   });
 
-  app.post('/runs/query/validate', { config: { access: 'read' } }, async (request) => {
+  app.post('/runs/query/validate', { config: { access: 'read' } }, (request, reply) => {
     const body = parseBody(
       runQueryBody.pick({ filter: true, trace_filter: true, tree_filter: true }),
       request.body ?? {},
@@ -77,7 +77,7 @@ function registerReads(app: FastifyInstance, { runs, reader, publicUrl }: RunRou
       const check = checkFilter(filter);
       return check.valid ? [] : [{ field, ...check.error }];
     });
-    return { valid: errors.length === 0, errors };
+    return reply.send({ valid: errors.length === 0, errors });
   });
 }
 

@@ -124,8 +124,9 @@ export function sessionRoutes({ projects, feedback }: SessionRoutesOptions): Rou
 function sortOf(name: string | undefined): ProjectSort {
   if (name === undefined || name === '') return 'start_time';
   const sort = PROJECT_SORTS.find((each) => each === name);
-  if (sort === undefined)
+  if (sort === undefined) {
     throw new AppError('UNPROCESSABLE', `sort_by must be one of ${PROJECT_SORTS.join(', ')}.`);
+  }
   return sort;
 }
 

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-deprecated -- what applications in the field still call */
 import { afterAll, expect, test } from '@jest/globals';
 import type { Feedback } from 'langsmith/schemas';
 import { v7 } from 'uuid';

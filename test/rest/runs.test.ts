@@ -1,5 +1,7 @@
+/* eslint-disable @typescript-eslint/no-deprecated -- what applications in the field still call */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { Client, RunTree } from 'langsmith';
+import type { Client } from 'langsmith';
+import { RunTree } from 'langsmith';
 import type { Run } from 'langsmith/schemas';
 import { v7 } from 'uuid';
 import { startGateway, uuid } from './gateway.js';
@@ -25,7 +27,7 @@ beforeAll(async () => {
     name: 'agent',
     run_type: 'chain',
     project_name: PROJECT,
-    client: client as never,
+    client: client,
     inputs: { question: 'why?' },
     tags: ['prod'],
     extra: { metadata: { thread_id: 'thread-7', version: '3' } },
@@ -264,7 +266,7 @@ test('sharing: one link per run, readable without a key, gone when taken back', 
     name: '<script>alert(1)</script>',
     run_type: 'chain',
     project_name: PROJECT,
-    client: client as never,
+    client: client,
     inputs: { html: '<img src=x>' },
   });
   await other.postRun();
@@ -276,8 +278,9 @@ test('sharing: one link per run, readable without a key, gone when taken back', 
 
   await client.unshareRun(root.id);
   await client.unshareRun(root.id);
-  for (const path of ['/run', '/r', '/feedbacks', `/run/${child.id}`])
+  for (const path of ['/run', '/r', '/feedbacks', `/run/${child.id}`]) {
     expect((await open(path)).status).toBe(404);
+  }
   expect(await client.readRunSharedLink(root.id)).toBeUndefined();
 });
 

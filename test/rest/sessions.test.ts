@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-deprecated -- what applications in the field still call */
 import { afterAll, expect, test } from '@jest/globals';
 import { v7 } from 'uuid';
 import { startGateway, uuid } from './gateway.js';

@@ -147,6 +147,9 @@ export class MultipartParser {
   }
 }
 
+const NAME = /;\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/i;
+const FILENAME = /;\s*filename=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/i;
+
 function parseHeaders(text: string): PartHeaders {
   let disposition = '';
   let contentType: string | undefined;
@@ -154,40 +157,36 @@ function parseHeaders(text: string): PartHeaders {
     const colon = line.indexOf(':');
     if (colon === -1) continue;
     const header = line.slice(0, colon).trim().toLowerCase();
-    if (header === 'content-disposition') disposition = line.slice(colon + 1);
-    else if (header === 'content-type') {
-      contentType = line
-        .slice(colon + 1)
-        .split(';')[0]
-        ?.trim()
-        .toLowerCase();
-    } else if (
-      header === 'content-encoding' &&
-      line
-        .slice(colon + 1)
-        .trim()
-        .toLowerCase() !== 'identity'
-    ) {
+    const value = line.slice(colon + 1);
+    if (header === 'content-disposition') disposition = value;
+    else if (header === 'content-type') contentType = mimeOf(value);
+    else if (header === 'content-encoding' && value.trim().toLowerCase() !== 'identity') {
       throw new AppError(
         'UNSUPPORTED_MEDIA_TYPE',
         'Parts cannot have an encoding of their own; compress the whole body.',
       );
     }
   }
-  const name = parameter(disposition, 'name');
+  const name = parameter(disposition, NAME);
   if (name === undefined) {
     throw new AppError('BAD_USER_INPUT', 'A part has no name in its Content-Disposition.');
   }
-  return {
-    name,
-    contentType: contentType === '' ? undefined : contentType,
-    filename: parameter(disposition, 'filename'),
-  };
+  return { name, contentType, filename: parameter(disposition, FILENAME) };
+}
+
+function mimeOf(header: string): string | undefined {
+  const semicolon = header.indexOf(';');
+  const type = (semicolon === -1 ? header : header.slice(0, semicolon)).trim().toLowerCase();
+  return type === '' ? undefined : type;
 }
 
 /** Quoted with backslashes or with percent signs for quotes and line ends (browsers), or bare. */
-function parameter(disposition: string, name: string): string | undefined {
-  const match = new RegExp(`;\\s*${name}=(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s;"]+))`, 'i').exec(disposition);
-  const value = match?.[1]?.replace(/\\(.)/g, '$1') ?? match?.[2];
-  return value?.replace(/%22|%0D|%0A/gi, (escape) => decodeURIComponent(escape));
+function parameter(disposition: string, pattern: RegExp): string | undefined {
+  const match = pattern.exec(disposition);
+  const quoted = match?.[1];
+  const value =
+    quoted === undefined ? match?.[2] : quoted.includes('\\') ? quoted.replace(/\\(.)/g, '$1') : quoted;
+  return value?.includes('%') === true
+    ? value.replace(/%22|%0D|%0A/gi, (escape) => decodeURIComponent(escape))
+    : value;
 }

@@ -3,6 +3,7 @@ import { systemIds } from '../../src/platform/ids.js';
 import type { KeyDraft } from '../../src/tenancy/key.service.js';
 import { SCOPES } from '../../src/tenancy/principal.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
+import { eventually } from '../support/eventually.js';
 import { createTenancyWorld, credentials, principalOf, problemsOf, refusalOf, valueOf } from './world.js';
 
 const world = await createTenancyWorld();
@@ -212,6 +213,23 @@ test('two rotations at once leave exactly two live secrets', async () => {
     [secret, ...made].map((one) => refusalOf(authenticator.authenticate(credentials(one)))),
   );
   expect(answers).toEqual(['UNAUTHENTICATED unknown', 'allowed', 'allowed']);
+});
+
+test('a change that waits for a revocation finds the key revoked', async () => {
+  const { id } = await world.addKey();
+  const holder = await world.database.pool.connect();
+  await holder.query('begin');
+  await holder.query('update api_keys set revoked_at = $2 where id = $1', [id, world.clock.now()]);
+  const rotation = keys.rotate(owner, id, 60);
+  await eventually(async () => {
+    const { rowCount } = await world.database.pool.query(
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    );
+    expect(rowCount).toBe(1);
+  });
+  await holder.query('commit');
+  holder.release();
+  expect(problemsOf(await rotation)).toEqual(['CONFLICT id']);
 });
 
 test('revoking ends both secrets, is repeatable, and a revoked key cannot be changed', async () => {

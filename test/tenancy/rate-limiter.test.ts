@@ -88,6 +88,9 @@ describe.each(implementations)('%s', (_, make) => {
     expect(await limiter.take('k', 'cost', 30)).toMatchObject({ allowed: true, remaining: 0 });
     await limiter.refund('k', 'cost', 5_000);
     expect(await limiter.take('k', 'cost', 1)).toMatchObject({ allowed: true, remaining: 599 });
+    await limiter.refund('k', 'cost', 5_000);
+    await limiter.take('k', 'cost', 600);
+    expect(await limiter.take('k', 'cost', 1)).toMatchObject({ allowed: false, remaining: 0 });
   });
 
   test('an amount above the whole bucket needs a full one and empties it', async () => {

@@ -44,7 +44,7 @@ async function run(
   principal: Principal | undefined = caller,
 ): Promise<Answer> {
   const contextValue = createContext({ principal, signal: new AbortController().signal, requestId: 'test' });
-  return (await graphql({ schema, source, contextValue, variableValues: { input } })) as Answer;
+  return await graphql({ schema, source, contextValue, variableValues: { input } });
 }
 
 /** The data of an operation that has no errors at the top. */

@@ -1,7 +1,16 @@
 import { afterAll, expect, test } from '@jest/globals';
 import { systemIds } from '../../src/platform/ids.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
-import { createTenancyWorld, credentials, principalOf, problemsOf, refusalOf, valueOf } from './world.js';
+import type { Result } from '../../src/platform/result.js';
+import {
+  collide,
+  createTenancyWorld,
+  credentials,
+  principalOf,
+  problemsOf,
+  refusalOf,
+  valueOf,
+} from './world.js';
 
 const world = await createTenancyWorld();
 afterAll(() => world.close());
@@ -118,7 +127,11 @@ test('a deleted workspace ends its keys at once; the last workspace stays, whoev
   const wide = await world.addKey({ organizationId, workspaceId: undefined });
   await authenticator.authenticate(credentials(secret));
   await authenticator.authenticate(credentials(wide.secret, { tenantId: ids[0] }));
-  const outcomes = await Promise.all(ids.map((id) => workspaces.remove(caller, id)));
+  const outcomes = await collide(
+    world,
+    organizationId,
+    ids.map((id) => () => workspaces.remove(caller, id)),
+  );
   expect(outcomes.map((outcome) => problemsOf(outcome).join()).sort()).toEqual(['', 'CONFLICT id']);
   const { rows } = await world.database.pool.query<{ id: string }>(
     'select id from workspaces where organization_id = $1 and deleted_at is null',
@@ -257,9 +270,9 @@ test('the last owner stays, also when two owners are taken down together', async
 
   const secondOwner = await world.addUser({});
   expect(valueOf(await members.setOrganizationRole(owner, secondOwner, 'owner')).id).toBe(secondOwner);
-  const outcomes = await Promise.all([
-    members.setOrganizationRole(owner, ownerId, 'admin'),
-    members.removeFromOrganization(owner, secondOwner),
+  const outcomes = await collide<Result<unknown>>(world, world.organizationId, [
+    () => members.setOrganizationRole(owner, ownerId, 'admin'),
+    () => members.removeFromOrganization(owner, secondOwner),
   ]);
   expect(outcomes.filter(({ ok }) => ok)).toHaveLength(1);
   const { rows } = await world.database.pool.query("select 1 from organization_members where role = 'owner'");

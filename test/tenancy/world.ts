@@ -22,6 +22,7 @@ import type { Principal, Scope } from '../../src/tenancy/principal.js';
 import { WorkspaceService } from '../../src/tenancy/workspace.service.js';
 import { WorkspaceStore } from '../../src/tenancy/workspace.store.js';
 import { createTestDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
 import type { TestDatabase } from '../support/database.js';
 
 export const PEPPER = 'a pepper for tests, long enough to be one';
@@ -250,5 +251,34 @@ export async function refusalOf(attempt: Promise<Principal>): Promise<string> {
   } catch (error) {
     const { code, details } = error as { code: string; details?: { reason?: string; error?: string } };
     return [code, details?.reason ?? details?.error].filter((part) => part !== undefined).join(' ');
+  }
+}
+
+/**
+ * Starts `work` while the organisation's row is locked, lets go once all of it waits for that row, and returns its
+ * outcomes: whatever order the work takes, it takes it one by one.
+ */
+export async function collide<T>(
+  world: TenancyWorld,
+  organizationId: string,
+  work: readonly (() => Promise<T>)[],
+): Promise<T[]> {
+  const holder = await world.database.pool.connect();
+  try {
+    await holder.query('begin');
+    await holder.query('select 1 from organizations where id = $1 for update', [organizationId]);
+    const outcomes = Promise.all(work.map((start) => start()));
+    await eventually(async () => {
+      // Not through the holder: a transaction sees one snapshot of the activity.
+      const { rowCount } = await world.database.pool.query(
+        "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
+      if (rowCount !== work.length) throw new Error(`${rowCount ?? 0} of ${work.length} wait for the lock`);
+    });
+    await holder.query('commit');
+    return await outcomes;
+  } finally {
+    // Closes the connection: after a failure it still holds the lock.
+    holder.release(true);
   }
 }

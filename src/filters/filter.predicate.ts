@@ -16,7 +16,7 @@ import {
 } from './filter.plan.js';
 import type { FeedbackFacts, FilterableRun } from './filterable-run.js';
 import { compareCodePoints, compareDecimals, lowerAscii, parseDateTime } from './literals.js';
-import { hasWords, textIndexOf, type Pairs } from './text-index.js';
+import { hasWords, textIndexOf, type Pairs, type SearchableRun } from './text-index.js';
 import type { FieldSpec, FieldType } from './vocabulary.js';
 
 export type RunPredicate = (run: FilterableRun) => boolean;
@@ -46,7 +46,7 @@ export function compileRunPredicates(filters: RunFilters): (view: TraceView) => 
 }
 
 /** One question of the search index, asked of a run itself. */
-export function compileSearchLeaf(leaf: SearchLeaf): RunPredicate {
+export function compileSearchLeaf(leaf: SearchLeaf): (run: SearchableRun) => boolean {
   if (leaf.kind === 'search') return (run) => hasWords(textIndexOf(run), leaf.words);
   const matches = pairsPredicate(leaf.group);
   return leaf.group.source === 'inputs'

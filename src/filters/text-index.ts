@@ -4,9 +4,12 @@
  */
 import type { JsonValue } from '../ingest/run-event.js';
 import type { FilterableRun } from './filterable-run.js';
+import { isStorable } from './literals.js';
 
 /** Longer words are cut, in texts and in queries alike. In characters. */
 const MAX_WORD = 64;
+/** Characters of a payload's JSON; larger ones are found by name and error only. */
+export const MAX_PAYLOAD = 8 * 1_024 * 1_024;
 /** Characters of text looked at per run, name and error first; a bound on the work, not on what is stored. */
 const MAX_TEXT = 1_000_000;
 /** Distinct words kept per run, in UTF-8 bytes: a tsvector holds a megabyte. */
@@ -55,10 +58,13 @@ export interface TextIndex {
   readonly outputs: Pairs;
 }
 
-const memory = new WeakMap<FilterableRun, TextIndex>();
+/** What of a run the index is made of. */
+export type SearchableRun = Pick<FilterableRun, 'name' | 'error' | 'content'>;
+
+const memory = new WeakMap<SearchableRun, TextIndex>();
 
 /** The run's searchable text, made once per run object. The run must have been loaded with its content. */
-export function textIndexOf(run: FilterableRun): TextIndex {
+export function textIndexOf(run: SearchableRun): TextIndex {
   const known = memory.get(run);
   if (known !== undefined) return known;
   const made = indexText(run);
@@ -71,7 +77,7 @@ export function hasWords(index: TextIndex, words: readonly string[]): boolean {
   return words.every((word) => index.words.some((candidate) => candidate.startsWith(word)));
 }
 
-function indexText(run: FilterableRun): TextIndex {
+function indexText(run: SearchableRun): TextIndex {
   if (run.content === undefined)
     throw new Error('a filter looked for content in a run that was loaded without');
   const inputs = parsed(run.content.inputs);
@@ -97,8 +103,16 @@ function indexText(run: FilterableRun): TextIndex {
   return { words: [...words], inputs: pairsOf(inputs), outputs: pairsOf(outputs) };
 }
 
-const parsed = (text: string | undefined): JsonValue =>
-  text === undefined ? null : (JSON.parse(text) as JsonValue);
+/** The payload's value; null for one that is too large to be taken apart, or is none after all. */
+function parsed(text: string | undefined): JsonValue {
+  if (text === undefined || text.length > MAX_PAYLOAD) return null;
+  try {
+    return JSON.parse(text) as JsonValue;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
 
 function eachText(value: JsonValue, visit: (text: string) => void): void {
   if (typeof value === 'string') visit(value);
@@ -109,14 +123,16 @@ function eachText(value: JsonValue, visit: (text: string) => void): void {
 
 /**
  * A payload as pairs: nested keys joined with dots, arrays transparent, numbers and booleans as their JSON text,
- * nulls left out. Characters Postgres cannot keep in jsonb were replaced at intake.
+ * nulls left out.
  */
 export function pairsOf(payload: JsonValue): Pairs {
   const pairs = Object.create(null) as Record<string, string | string[]>;
   let keys = 0;
   let values = 0;
-  const keep = (path: string, text: string): void => {
-    if (values >= MAX_VALUES || path.length > MAX_KEY_LENGTH) return;
+  const keep = (rawPath: string, rawText: string): void => {
+    if (values >= MAX_VALUES || rawPath.length > MAX_KEY_LENGTH) return;
+    const path = storable(rawPath);
+    const text = storable(rawText);
     const present = pairs[path];
     if (present === undefined) {
       if (keys >= MAX_KEYS) return;
@@ -138,6 +154,11 @@ export function pairsOf(payload: JsonValue): Pairs {
   };
   visit('', payload);
   return pairs;
+}
+
+/** jsonb refuses NUL and halves of surrogate pairs; one such run must not hold up the index. */
+function storable(text: string): string {
+  return isStorable(text) ? text : text.replace(/\u0000|[\ud800-\udfff]/gu, '\ufffd');
 }
 
 /** Never between the halves of a surrogate pair, which jsonb would refuse. */

@@ -270,7 +270,7 @@ test('the vocabulary and the judgement of a text are there for editors', async (
     },
   });
   const { fields } = result.data?.['filterVocabulary'] as { fields: { name: string }[] };
-  expect(fields).toHaveLength(44);
+  expect(fields).toHaveLength(42);
   expect(fields.find(({ name }) => name === 'status')).toEqual({
     name: 'status',
     type: 'enum',

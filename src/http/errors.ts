@@ -5,7 +5,7 @@ import { AppError, findAppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Metrics } from '../platform/metrics.js';
 
-export interface ErrorBody {
+interface ErrorBody {
   readonly detail: string;
   readonly error?: string;
   readonly error_id?: string;

@@ -18,7 +18,7 @@ export interface Authenticate {
 
 export type RateClass = 'ingest' | 'api';
 
-export interface RateDecision {
+interface RateDecision {
   readonly allowed: boolean;
   readonly remaining: number;
   readonly limit: number;
@@ -33,7 +33,7 @@ export interface RateLimit {
  * Who may call a route. public: no credentials are looked at. optional: credentials are checked if there are any.
  * any: every valid key. Otherwise the key needs the scope.
  */
-export type Access = 'public' | 'optional' | 'any' | Scope;
+type Access = 'public' | 'optional' | 'any' | Scope;
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -54,7 +54,7 @@ export function isRefusal(result: RunEvent | Refusal): result is Refusal {
 }
 
 /** The id an item can be named by in an answer: anything short the client sent as one. */
-export function shownId(wire: Pick<WireRun, 'id' | 'run'>): string | undefined {
+function shownId(wire: Pick<WireRun, 'id' | 'run'>): string | undefined {
   const id = wire.id ?? wire.run['id'];
   return typeof id === 'string' && id.length <= 64 ? id : undefined;
 }

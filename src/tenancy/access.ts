@@ -4,14 +4,14 @@ import type { KeyKind } from './api-key.js';
 import { SCOPES } from './principal.js';
 import type { Principal, Scope } from './principal.js';
 
-export const ORGANIZATION_ROLES = ['owner', 'admin', 'member'] as const;
+const ORGANIZATION_ROLES = ['owner', 'admin', 'member'] as const;
 export type OrganizationRole = (typeof ORGANIZATION_ROLES)[number];
 
 export const WORKSPACE_ROLES = ['admin', 'editor', 'viewer', 'annotator'] as const;
 export type WorkspaceRole = (typeof WORKSPACE_ROLES)[number];
 
 /** A role caps what a personal token may do, whatever scopes the token was given. */
-export const ROLE_SCOPES: Readonly<Record<WorkspaceRole, readonly Scope[]>> = {
+const ROLE_SCOPES: Readonly<Record<WorkspaceRole, readonly Scope[]>> = {
   admin: SCOPES,
   editor: ['ingest', 'read', 'content', 'write'],
   viewer: ['read', 'content'],
@@ -44,7 +44,7 @@ export const MALFORMED: unique symbol = Symbol('malformed');
 /** Which workspace the caller picked: none, one, or something that cannot be one. */
 export type RequestedWorkspace = string | typeof MALFORMED | undefined;
 
-export interface AccessRefusal {
+interface AccessRefusal {
   readonly code: ErrorCode;
   readonly message: string;
   readonly details: Readonly<Record<string, unknown>>;

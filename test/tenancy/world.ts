@@ -76,7 +76,7 @@ export class CountingDb implements Queryable {
   }
 }
 
-export interface NewTestKey {
+interface NewTestKey {
   readonly organizationId?: string;
   readonly workspaceId?: string | undefined;
   readonly userId?: string;

@@ -85,28 +85,32 @@ export class RunDayStore {
     return rows.map(({ day }) => day);
   }
 
-  /** Days that can hold the runs with these ids. */
+  /**
+   * Days that can hold the runs with these ids. An id that tells its day lives there or with the strays, any other
+   * where the locator says. The locator is asked in a statement of its own, and only for those: planning a join
+   * with every partition costs more than the question.
+   */
   async ofRuns(scope: WorkspaceScope, ids: readonly string[]): Promise<string[]> {
-    const { rows } = await this.db.query<{ day: string }>(
-      `/* runs.days_of_runs */
-      select distinct day
-      from run_locator
-      where workspace_id = $1 and run_id = any($2)
-      limit ${MAX_DAYS}`,
-      [scope.workspaceId, ids],
-    );
-    return [...new Set([...candidateDays(ids), ...rows.map(({ day }) => day)])];
+    const days = new Set([STRAY_DAY]);
+    const untold: string[] = [];
+    for (const id of ids) {
+      const day = naturalDay(id);
+      if (day === undefined) untold.push(id);
+      else days.add(day);
+    }
+    if (untold.length > 0) {
+      const { rows } = await this.db.query<{ day: string }>(
+        `/* runs.locate */
+        select distinct day
+        from run_locator
+        where workspace_id = $1 and run_id = any($2::uuid[])
+        limit $3`,
+        [scope.workspaceId, untold, untold.length],
+      );
+      for (const { day } of rows) days.add(day);
+    }
+    return [...days];
   }
-}
-
-/** The days ids name by themselves, and the stray partition. The locator may add others. */
-export function candidateDays(ids: readonly string[]): string[] {
-  const days = new Set([STRAY_DAY]);
-  for (const id of ids) {
-    const day = naturalDay(id);
-    if (day !== undefined) days.add(day);
-  }
-  return [...days];
 }
 
 function earliestDay(traceIds: readonly string[]): string | undefined {

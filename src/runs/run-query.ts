@@ -89,10 +89,10 @@ export function runConditions(
 }
 
 /**
- * How far apart the runs of one trace may live for a filter on root or tree to see them. Looking for a root in
+ * How far apart the runs of one trace may live for filters on root or tree, and sums over threads, to see them. Looking for a root in
  * every partition there is would cost each candidate hundreds of lookups.
  */
-const TRACE_SPAN_DAYS = 7;
+export const TRACE_SPAN_DAYS = 7;
 
 function daysOfSameTraces(days: readonly string[]): readonly string[] | undefined {
   const dated = days.filter((day) => day !== STRAY_DAY).sort();

@@ -5,7 +5,7 @@ import type { Queryable } from '../platform/db.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import { selectList } from './run-columns.js';
 import type { RunRow, RunSelection } from './run-columns.js';
-import { candidateDays } from './run-day.store.js';
+import { RunDayStore } from './run-day.store.js';
 import type { RunDay } from './run-day.store.js';
 import { bind, runConditions } from './run-query.js';
 import type { RunQuery, RunScan } from './run-query.js';
@@ -33,9 +33,11 @@ const startKeyset = (direction: SortDirection): Keyset => ({
 
 export class RunStore {
   private readonly db: Queryable;
+  private readonly days: RunDayStore;
 
   constructor({ db }: { db: Queryable }) {
     this.db = db;
+    this.days = new RunDayStore({ db });
   }
 
   /**
@@ -114,30 +116,19 @@ export class RunStore {
   }
 
   /**
-   * The runs with these ids, in no particular order; missing ones are left out. One statement: ids that name
-   * their day are looked up there, the others where the locator says.
+   * The runs with these ids, in no particular order; missing ones are left out. One statement for ids that tell
+   * their day, two if some do not.
    */
   async findByIds(scope: WorkspaceScope, ids: readonly string[], selection: RunSelection): Promise<RunRow[]> {
     if (ids.length === 0) return [];
-    const columns = selectList(selection);
+    const days = await this.days.ofRuns(scope, ids);
     const { rows } = await this.db.query<RunRow>(
       `/* runs.find_by_ids */
-      select ${columns}
+      select ${selectList(selection)}
       from runs r
       where r.workspace_id = $1 and r.id = any($2::uuid[]) and r.day = any($3::date[])
-      union all
-      select located.*
-      from run_locator l
-      -- The limit keeps this a lookup per id in one partition, never a join with all of them.
-      cross join lateral (
-        select ${columns}
-        from runs r
-        where r.workspace_id = $1 and r.id = l.run_id and r.day = l.day and l.day <> all($3::date[])
-        limit 1
-      ) located
-      where l.workspace_id = $1 and l.run_id = any($2::uuid[])
       limit $4`,
-      [scope.workspaceId, ids, candidateDays(ids), ids.length],
+      [scope.workspaceId, ids, days, ids.length],
     );
     return rows;
   }

@@ -48,7 +48,7 @@ export interface ThreadResolverDeps {
 @Resolver(() => ThreadObject)
 export class ThreadResolver {
   readonly #deps: ThreadResolverDeps;
-  readonly #usage: LoaderFactory<(projectId: string) => DataLoader<string, ThreadUsage | undefined>>;
+  readonly #usage: LoaderFactory<(projectId: string) => UsageLoader>;
 
   constructor(deps: ThreadResolverDeps) {
     this.#deps = deps;
@@ -111,7 +111,7 @@ export class ThreadResolver {
     @Root() thread: GraphqlThread,
     @Ctx() context: GraphqlContext,
   ): Promise<Omit<ThreadUsage, 'threadId'>> {
-    return (await context.loader(this.#usage)(thread.projectId).load(thread.threadId)) ?? NO_USAGE;
+    return (await context.loader(this.#usage)(thread.projectId).load(thread)) ?? NO_USAGE;
   }
 
   #project(ref: ProjectRef, context: GraphqlContext): Promise<Project | undefined> {
@@ -130,23 +130,22 @@ const NO_USAGE: Omit<ThreadUsage, 'threadId'> = {
   totalCost: null,
 };
 
+type UsageLoader = DataLoader<GraphqlThread, ThreadUsage | undefined, string>;
+
 /** One loader per project that threads of this operation belong to. */
-function usageLoaders(
-  threads: ThreadService,
-  context: GraphqlContext,
-): (projectId: string) => DataLoader<string, ThreadUsage | undefined> {
+function usageLoaders(threads: ThreadService, context: GraphqlContext): (projectId: string) => UsageLoader {
   const principal = requirePrincipal(context);
-  const loaders = new Map<string, DataLoader<string, ThreadUsage | undefined>>();
+  const loaders = new Map<string, UsageLoader>();
   return (projectId) => {
     let loader = loaders.get(projectId);
     if (loader === undefined) {
       loader = new DataLoader(
-        async (threadIds: readonly string[]) => {
-          const found = await threads.usageOf(principal, projectId, threadIds);
+        async (wanted: readonly GraphqlThread[]) => {
+          const found = await threads.usageOf(principal, projectId, wanted);
           const byThread = new Map(found.map((usage) => [usage.threadId, usage]));
-          return threadIds.map((id) => byThread.get(id));
+          return wanted.map(({ threadId }) => byThread.get(threadId));
         },
-        { name: 'threads.usage', maxBatchSize: 100 },
+        { name: 'threads.usage', maxBatchSize: 100, cacheKeyFn: ({ threadId }) => threadId },
       );
       loaders.set(projectId, loader);
     }

@@ -1,9 +1,11 @@
 /** Use cases over threads: pages of them, one by its id, what they used. */
 import { assertFilterAllowed } from '../filters/filter-access.js';
+import { addDays } from '../ingest/run-location.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
-import type { RunDayStore } from '../runs/run-day.store.js';
-import type { RunQuery } from '../runs/run-query.js';
+import type { RunDay, RunDayStore } from '../runs/run-day.store.js';
+import { TRACE_SPAN_DAYS } from '../runs/run-query.js';
+import type { RunQuery, RunScan } from '../runs/run-query.js';
 import type { SearchResolver } from '../runs/run.service.js';
 import type { ThreadPosition, ThreadRow, ThreadStore, ThreadUsage } from './thread.store.js';
 
@@ -11,6 +13,12 @@ import type { ThreadPosition, ThreadRow, ThreadStore, ThreadUsage } from './thre
 export type ThreadQuery = Pick<RunQuery, 'timeRange' | 'filters' | 'threadId'> & {
   readonly projectId: string;
 };
+
+interface Plan {
+  readonly runs: RunQuery;
+  readonly days: readonly RunDay[];
+  readonly scan: Omit<RunScan, 'days'>;
+}
 
 export interface ThreadServiceDeps {
   readonly threads: ThreadStore;
@@ -31,9 +39,18 @@ export class ThreadService {
     query: ThreadQuery,
     page: { limit: number; after?: ThreadPosition | undefined },
   ): Promise<ThreadRow[]> {
-    const { runs, scan } = await this.plan(principal, query);
-    if (scan.days.length === 0) return [];
-    return this.deps.threads.list(runs, scan, { ...page, content: mayReadContent(principal) });
+    const { runs, days, scan } = await this.plan(principal, query);
+    if (days.length === 0) return [];
+    const { threads } = this.deps;
+    const threadIds =
+      query.threadId === undefined ? await threads.listIds(runs, days, scan, page) : [query.threadId];
+    if (threadIds.length === 0) return [];
+    const content = mayReadContent(principal);
+    const found = await threads.describe(runs, { ...scan, days: days.map(({ day }) => day) }, threadIds, {
+      content,
+    });
+    const byId = new Map(found.map((thread) => [thread.threadId, thread]));
+    return threadIds.flatMap((id) => byId.get(id) ?? []);
   }
 
   async findThread(
@@ -46,30 +63,38 @@ export class ThreadService {
 
   /** How many threads match; `limit + 1` stands for "more than limit". */
   async countThreads(principal: Principal, query: ThreadQuery, limit: number): Promise<number> {
-    const { runs, scan } = await this.plan(principal, query);
-    return scan.days.length === 0 ? 0 : this.deps.threads.count(runs, scan, limit);
+    const { runs, days, scan } = await this.plan(principal, query);
+    if (days.length === 0) return 0;
+    return this.deps.threads.count(runs, { ...scan, days: days.map(({ day }) => day) }, limit);
   }
 
-  /** Tokens and money over all runs of all traces of the threads. */
+  /**
+   * Tokens and money over all runs of all traces of the threads. Runs that live more than a week after the last
+   * trace began are not looked for.
+   */
   async usageOf(
     principal: Principal,
     projectId: string,
-    threadIds: readonly string[],
+    threads: readonly Pick<ThreadRow, 'threadId' | 'firstStartTime' | 'lastStartTime'>[],
   ): Promise<ThreadUsage[]> {
     const scope = requireScope(principal, 'read');
-    const days = await this.deps.days.ofProjects(scope, undefined);
+    const first = threads.map(({ firstStartTime }) => firstStartTime).sort()[0];
+    const last = threads
+      .map(({ lastStartTime }) => lastStartTime.slice(0, 10))
+      .sort()
+      .at(-1);
+    if (first === undefined || last === undefined) return [];
+    const range = { from: first, to: addDays(last, TRACE_SPAN_DAYS) };
+    const days = await this.deps.days.ofProjects(scope, undefined, range);
     return this.deps.threads.usage(
       scope,
       projectId,
-      threadIds,
+      threads.map(({ threadId }) => threadId),
       days.map(({ day }) => day),
     );
   }
 
-  private async plan(
-    principal: Principal,
-    query: ThreadQuery,
-  ): Promise<{ runs: RunQuery; scan: Parameters<ThreadStore['list']>[1] }> {
+  private async plan(principal: Principal, query: ThreadQuery): Promise<Plan> {
     const scope = requireScope(principal, 'read');
     const { projectId, timeRange, filters, threadId } = query;
     if (filters !== undefined) assertFilterAllowed(principal, filters);
@@ -77,7 +102,8 @@ export class ThreadService {
     const days = await this.deps.days.ofProjects(scope, [projectId], timeRange);
     return {
       runs: { projectIds: [projectId], timeRange, filters, threadId },
-      scan: { scope, search, days: days.map(({ day }) => day) },
+      days,
+      scan: { scope, search },
     };
   }
 }

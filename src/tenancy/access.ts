@@ -4,8 +4,7 @@ import type { KeyKind } from './api-key.js';
 import { SCOPES } from './principal.js';
 import type { Principal, Scope } from './principal.js';
 
-const ORGANIZATION_ROLES = ['owner', 'admin', 'member'] as const;
-export type OrganizationRole = (typeof ORGANIZATION_ROLES)[number];
+export type OrganizationRole = 'owner' | 'admin' | 'member';
 
 export const WORKSPACE_ROLES = ['admin', 'editor', 'viewer', 'annotator'] as const;
 export type WorkspaceRole = (typeof WORKSPACE_ROLES)[number];

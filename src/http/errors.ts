@@ -32,7 +32,10 @@ function sendRefusal(
   reply: FastifyReply,
   metrics: Metrics,
 ): FastifyReply {
-  if (refusal.code === 'UNAVAILABLE') request.log.warn({ err: refusal }, 'request turned away');
+  if (refusal.code === 'UNAVAILABLE') {
+    if (isTransient(refusal.cause)) metrics.ingestShed.inc({ reason: 'database' });
+    request.log.warn({ err: refusal }, 'request turned away');
+  }
   if (refusal.code === 'UNAUTHENTICATED' || refusal.code === 'FORBIDDEN') {
     metrics.authFailures.inc({ reason: refusal.code.toLowerCase() });
   }

@@ -156,8 +156,8 @@ export const toWireToken = (token: FeedbackToken, base: string): JsonObject => (
 /** `{key: {n, avg, …}}`; empty without feedback. */
 export const toWireStats = (stats: readonly FeedbackStats[]): JsonObject =>
   Object.fromEntries(
-    stats.map(({ key, n, avg, stdev, min, max, comments, valueCounts }) => [
+    stats.map(({ key, n, avg, stdev, min, max, valueCounts }) => [
       key,
-      { n, avg, stdev, min, max, comments, values: { ...valueCounts } },
+      { n, avg, stdev, min, max, values: { ...valueCounts } },
     ]),
   );

@@ -11,7 +11,14 @@ import type { RunService } from '../runs/run.service.js';
 import type { RunShareService } from '../sharing/run-share.service.js';
 import { requireScope, type Principal } from '../tenancy/principal.js';
 import { listIdentity, type RunQueryBody } from './run-query.wire.js';
-import { selectionOf, toWireRun, type AttachmentLinks, type RunSelect, type WireRun } from './run.wire.js';
+import {
+  selectionOf,
+  toWireRun,
+  type AttachmentLinks,
+  type RunSelect,
+  type RunWireContext,
+  type WireRun,
+} from './run.wire.js';
 
 export interface RunReaderOptions {
   readonly runs: RunService;
@@ -68,14 +75,24 @@ export class RunReader {
     select: RunSelect,
     base: string,
   ): Promise<WireRun[]> {
+    const context = await this.contextOf(principal, rows, select, base);
+    return rows.map((run) => toWireRun(run, context));
+  }
+
+  /** What the given runs need besides their rows, in one statement for each kind that is wanted. */
+  async contextOf(
+    principal: Principal,
+    rows: readonly RunRow[],
+    wanted: Pick<RunSelect, 'feedbackStats' | 'shareToken'>,
+    base: string,
+  ): Promise<RunWireContext> {
     const { feedback, shares, links } = this.#options;
     const ids = rows.map(({ uuid }) => uuid);
     const [stats, shared] = await Promise.all([
-      select.feedbackStats ? feedback.statsByRuns(principal, ids) : new Map<string, never[]>(),
-      select.shareToken ? shares.findByRuns(principal, ids) : new Map<string, never>(),
+      wanted.feedbackStats ? feedback.statsByRuns(principal, ids) : new Map<string, never[]>(),
+      wanted.shareToken ? shares.findByRuns(principal, ids) : new Map<string, never>(),
     ]);
     const shareTokens = new Map([...shared].map(([runId, share]) => [runId, share.token]));
-    const context = { scope: requireScope(principal, 'read'), base, links, feedback: stats, shareTokens };
-    return rows.map((run) => toWireRun(run, context));
+    return { scope: requireScope(principal, 'read'), base, links, feedback: stats, shareTokens };
   }
 }

@@ -170,7 +170,11 @@ const payload = (text: string | null | undefined): RawJson | null => rawJson(tex
 const details = (value: Readonly<Record<string, number | string>> | null | undefined): JsonObject | null =>
   value === null || value === undefined ? null : { ...value };
 
-function attachmentUrls(run: RunRow, { scope, base, links }: RunWireContext): JsonObject | null {
+/** By `attachment.<name>`; null without attachments. */
+export function attachmentUrls(
+  run: RunRow,
+  { scope, base, links }: RunWireContext,
+): Record<string, { presigned_url: string; mime_type: string }> | null {
   if (run.attachments === undefined || run.attachments === null) return null;
   return Object.fromEntries(
     run.attachments.map(({ name, mimeType }) => [

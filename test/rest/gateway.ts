@@ -36,6 +36,7 @@ import { createFeedbackIntake } from '../../src/rest/feedback-intake.js';
 import { feedbackRoutes } from '../../src/rest/feedback.routes.js';
 import { publicRoutes } from '../../src/rest/public.routes.js';
 import { RunReader } from '../../src/rest/run-reader.js';
+import { runV2Routes } from '../../src/rest/runs-v2.routes.js';
 import { runRoutes } from '../../src/rest/runs.routes.js';
 import { sessionRoutes } from '../../src/rest/sessions.routes.js';
 import { workspaceRoutes } from '../../src/rest/workspace.routes.js';
@@ -149,6 +150,7 @@ export async function startGateway() {
       feedbackRoutes({ feedback, configs, tokens, clock, publicUrl }),
       runRoutes({ runs, threads, shares, reader, publicUrl }),
       publicRoutes({ runs, feedback, shares, reader, publicUrl }),
+      runV2Routes({ runs, threads, projects, shares, reader, cursors, clock, publicUrl }),
       sessionRoutes({ projects, feedback }),
       workspaceRoutes({ workspaces }),
     ],

@@ -95,7 +95,7 @@ test('readRun gives every key the SDKs need, times with microseconds, costs as d
     thread_id: 'thread-7',
     outputs: { answer: 42 },
     extra: { metadata: { thread_id: 'thread-7', version: '3' } },
-    feedback_stats: { score: { n: 2, avg: 0.5, min: 0, max: 1, comments: 0, values: {} } },
+    feedback_stats: { score: { n: 2, avg: 0.5, min: 0, max: 1, values: {} } },
   });
   const missing = await gateway.fetch(`/runs/${v7()}`);
   expect([missing.status, missing.body.detail]).toEqual([404, 'Run not found.']);

@@ -74,17 +74,19 @@ function unknownField(name: string): FilterProblem {
 
 function nullComparison(spec: FieldSpec, op: ComparisonOp): Comparison {
   if (op !== 'eq' && op !== 'neq') throw wrong(`${op} cannot be used with null.`);
-  if (!spec.nullable)
+  if (!spec.nullable) {
     throw wrong(
       `${spec.name} is never null.${spec.items === 'metadata' ? ' Use exists(metadata, "key").' : ''}`,
     );
+  }
   return { kind: 'comparison', op, field: spec.name, value: null };
 }
 
 function checkList(spec: FieldSpec, value: unknown): FilterLiteral[] {
   if (!Array.isArray(value)) throw wrong(`in takes a list, such as ["a", "b"].`);
-  if (value.length > MAX_LIST_LENGTH)
+  if (value.length > MAX_LIST_LENGTH) {
     throw wrong(`Lists have at most ${MAX_LIST_LENGTH} values; this one has ${value.length}.`);
+  }
   return value.map((item: unknown, index) => {
     if (item === null) throw wrong('Lists cannot contain null.', index);
     return literal(spec, item, index);
@@ -102,8 +104,9 @@ function checkSingle(spec: FieldSpec, op: ComparisonOp, value: unknown): Compari
   if (op === 'search') return made(op, searchText(value, false));
   switch (spec.type) {
     case 'error':
-      if (typeof value !== 'boolean')
+      if (typeof value !== 'boolean') {
         throw wrong(`error is compared with null, true or false; look into its text with like or search.`);
+      }
       // "has an error" has one spelling in the tree.
       return made((op === 'eq') === value ? 'neq' : 'eq', null);
     case 'boolean':
@@ -114,13 +117,22 @@ function checkSingle(spec: FieldSpec, op: ComparisonOp, value: unknown): Compari
       return made(op, op === 'has' ? pairsText(value) : text(value));
     case 'integer':
       if (spec.name !== 'execution_order') return made(op, literal(spec, value));
-      if (number(value) !== 1)
+      if (number(value) !== 1) {
         throw wrong('execution_order can only be compared with 1, the root of a trace.');
+      }
       return made(op, true, 'is_root');
     case 'value':
       if (op === 'eq' || op === 'neq') return made(op, literal(spec, value));
       return made(op, number(value) ?? fail(`${spec.name} is ordered as a number; ${shown(value)} is none.`));
-    default:
+    case 'uuid':
+    case 'string':
+    case 'enum':
+    case 'datetime':
+    case 'duration':
+    case 'number':
+    case 'decimal':
+    case 'json':
+    case 'key':
       return made(op, literal(spec, value));
   }
 }
@@ -147,8 +159,9 @@ function literal(spec: FieldSpec, value: unknown, item?: number): FilterLiteral 
     }
     case 'datetime': {
       const micros = typeof value === 'string' ? parseDateTime(value) : undefined;
-      if (micros === undefined)
+      if (micros === undefined) {
         throw wrong(`${spec.name} needs a time such as "2026-03-01T08:00:00Z"; got ${shown(value)}.`, item);
+      }
       return formatDateTime(micros);
     }
     case 'duration': {
@@ -164,8 +177,9 @@ function literal(spec: FieldSpec, value: unknown, item?: number): FilterLiteral 
     }
     case 'integer': {
       const count = number(value);
-      if (count === undefined || !Number.isSafeInteger(count))
+      if (count === undefined || !Number.isSafeInteger(count)) {
         throw wrong(`${spec.name} needs a whole number; got ${shown(value)}.`, item);
+      }
       return count;
     }
     case 'number':
@@ -184,7 +198,13 @@ function literal(spec: FieldSpec, value: unknown, item?: number): FilterLiteral 
       }
       return written;
     }
-    default:
+    case 'string':
+    case 'error':
+    case 'boolean':
+    case 'tags':
+    case 'metadata':
+    case 'json':
+    case 'key':
       return text(value, item);
   }
 }
@@ -213,10 +233,12 @@ function bool(spec: FieldSpec, value: unknown): boolean {
 function text(value: unknown, item?: number): string {
   const found = typeof value === 'number' && Number.isFinite(value) ? String(value) : value;
   if (typeof found !== 'string') throw wrong(`A text is needed here; got ${shown(value)}.`, item);
-  if (found.length > MAX_FILTER_LENGTH)
+  if (found.length > MAX_FILTER_LENGTH) {
     throw wrong(`Texts in filters have at most ${MAX_FILTER_LENGTH} characters.`, item);
-  if (!isStorable(found))
+  }
+  if (!isStorable(found)) {
     throw wrong('Texts in filters cannot contain NUL or half of a surrogate pair.', item);
+  }
   return found;
 }
 
@@ -244,8 +266,9 @@ function pairsText(value: unknown): string {
   }
   checkPairs(object, 0, 0);
   const canonical = JSON.stringify(object);
-  if (canonical.length > MAX_FILTER_LENGTH)
+  if (canonical.length > MAX_FILTER_LENGTH) {
     throw wrong(`Texts in filters have at most ${MAX_FILTER_LENGTH} characters.`);
+  }
   return canonical;
 }
 
@@ -253,12 +276,14 @@ function checkPairs(value: unknown, depth: number, pathLength: number): void {
   if (value === null) throw wrong('has(metadata, …) cannot ask for null.');
   if (typeof value === 'string') text(value);
   if (typeof value !== 'object') return;
-  if (depth >= MAX_FILTER_DEPTH)
+  if (depth >= MAX_FILTER_DEPTH) {
     throw wrong(`has(metadata, …) nests at most ${MAX_FILTER_DEPTH} levels deep.`);
+  }
   for (const [key, inner] of Object.entries(value)) {
     const length = Array.isArray(value) ? pathLength : pathLength + key.length + 1;
-    if (length > 256 || key === '' || !isStorable(key))
+    if (length > 256 || key === '' || !isStorable(key)) {
       throw wrong('has(metadata, …) has a key that metadata cannot have.');
+    }
     checkPairs(inner, depth + 1, length);
   }
 }

@@ -128,8 +128,9 @@ function readSyntax(text: string): Syntax {
 /** What a person can type there; whitespace and the inside of texts go without saying. */
 function describeExpectation(item: { type: string; description?: string; text?: string }): string[] {
   if (item.type === 'other' && item.description !== undefined) return [item.description];
-  if (item.type === 'literal' && item.text !== undefined && !item.text.startsWith('\\'))
+  if (item.type === 'literal' && item.text !== undefined && !item.text.startsWith('\\')) {
     return [JSON.stringify(item.text)];
+  }
   return item.type === 'end' ? ['the end'] : [];
 }
 
@@ -147,11 +148,13 @@ class Reader {
   private nodes = 0;
 
   expression(syntax: Syntax, depth: number): Filter {
-    if (syntax.kind !== 'call')
+    if (syntax.kind !== 'call') {
       throw new Complaint('Expected an expression such as eq(name, "x").', syntax.at);
+    }
     this.nodes += 1;
-    if (this.nodes > MAX_FILTER_NODES)
+    if (this.nodes > MAX_FILTER_NODES) {
       throw new Complaint(`Filters have at most ${MAX_FILTER_NODES} expressions.`, syntax.at);
+    }
     if (depth > MAX_FILTER_DEPTH) throw new Complaint(TOO_DEEP, syntax.at);
     const operator = syntax.name.toLowerCase();
     if (!OPERATOR_NAMES.includes(operator)) throw unknownOperator(syntax);

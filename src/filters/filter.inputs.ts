@@ -287,8 +287,9 @@ const invalid = (message: string, path: Path): AppError => new AppError('BAD_USE
 function given(input: object, path: Path): [name: string, value: unknown][] {
   const entries = Object.entries(input).filter(([, value]) => value !== undefined);
   for (const [name, value] of entries) {
-    if (value === null)
+    if (value === null) {
       throw invalid('null is no condition. Leave the field out, or ask with isNull.', [...path, name]);
+    }
   }
   return entries;
 }
@@ -356,7 +357,7 @@ function comparator(field: string, input: object, path: Path, depth: number): Co
     const here = [...path, name];
     if (name === 'isNull') return [checked(value === true ? 'eq' : 'neq', field, null, here)];
     if (name === 'and') {
-      return (value as object[]).flatMap((more, index) => {
+      return (value as (object | null)[]).flatMap((more, index) => {
         if (more === null) throw invalid('null is no condition.', [...here, index]);
         return comparator(field, more, [...here, index], depth + 1);
       });
@@ -376,10 +377,11 @@ function operator(name: string, path: Path): ComparisonOp {
 function ids(field: string, value: unknown, path: Path): unknown {
   const node = NODES[field];
   if (node === undefined) return value;
-  if (Array.isArray(value))
+  if (Array.isArray(value)) {
     return value.map((one: unknown, index) =>
       typeof one === 'string' ? parseId(node, one, [...path, index]) : one,
     );
+  }
   return typeof value === 'string' ? parseId(node, value, path) : value;
 }
 

@@ -142,7 +142,17 @@ function planComparison(comparison: Comparison, spec: FieldSpec | undefined): Pl
       const side = spec.name === 'inputs' ? 'inputs' : 'outputs';
       return negate({ kind: 'json', side, test: positiveTest(comparison) }, op === 'notlike');
     }
-    default:
+    case 'uuid':
+    case 'string':
+    case 'enum':
+    case 'datetime':
+    case 'duration':
+    case 'integer':
+    case 'number':
+    case 'decimal':
+    case 'error':
+    case 'key':
+    case 'value':
       return negate(
         { kind: 'field', spec, test: positiveTest(comparison) },
         op === 'neq' || op === 'notlike',
@@ -221,8 +231,9 @@ export function filterNeeds(filters: RunFilters): FilterNeeds {
       if (isSearchLeaf(leaf)) needs.search = true;
       if (isSearchLeaf(leaf) || leaf.kind === 'json') needs.content = needs.byContent = true;
       if (leaf.kind === 'items' && leaf.group.source === 'feedback') needs.feedback = true;
-      if (leaf.kind === 'field' && leaf.spec.type === 'error' && leaf.test.kind !== 'null')
+      if (leaf.kind === 'field' && leaf.spec.type === 'error' && leaf.test.kind !== 'null') {
         needs.byContent = true;
+      }
     });
   }
   return needs;

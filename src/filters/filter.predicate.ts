@@ -111,8 +111,9 @@ function getterOf(spec: FieldSpec): (run: FilterableRun) => string | number | un
 }
 
 function contentOf(run: FilterableRun): NonNullable<FilterableRun['content']> {
-  if (run.content === undefined)
+  if (run.content === undefined) {
     throw new Error('a filter looked for content in a run that was loaded without');
+  }
   return run.content;
 }
 
@@ -223,19 +224,17 @@ function feedbackPredicate(group: ItemGroup): ItemPredicate<readonly FeedbackFac
 function feedbackTest({ spec, test }: ItemTest): (row: FeedbackFacts) => boolean {
   if (spec.type === 'value') return feedbackValueTest(test);
   const passes = compileTest(test, spec.type);
-  switch (spec.column) {
-    case 'key':
-      return (row) => passes(row.key);
-    case 'score':
-      return (row) => passes(row.score ?? undefined);
-    case 'comment':
-      return (row) => passes(row.comment ?? undefined);
-    case 'source_type':
-      return (row) => passes(row.sourceType);
-    default:
-      throw new Error(`${spec.name} has no value of its own`);
-  }
+  const get = FEEDBACK_VALUES[spec.column ?? ''];
+  if (get === undefined) throw new Error(`${spec.name} has no value of its own`);
+  return (row) => passes(get(row));
 }
+
+const FEEDBACK_VALUES: Readonly<Record<string, (row: FeedbackFacts) => Value>> = {
+  key: (row) => row.key,
+  score: (row) => row.score ?? undefined,
+  comment: (row) => row.comment ?? undefined,
+  source_type: (row) => row.sourceType,
+};
 
 function feedbackValueTest(test: Test): (row: FeedbackFacts) => boolean {
   switch (test.kind) {
@@ -255,7 +254,8 @@ function feedbackValueTest(test: Test): (row: FeedbackFacts) => boolean {
       return (row) =>
         typeof row.value === 'number' && inOrder(test.order, compareDecimals(String(row.value), limit));
     }
-    default:
+    case 'like':
+    case 'words':
       throw new Error(`feedback values have no ${test.kind}`);
   }
 }

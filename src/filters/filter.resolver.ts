@@ -1,15 +1,24 @@
 /** What editors of filters ask: the vocabulary, and whether a text is a filter. Reads no data. */
 import { Arg, Query, Resolver } from 'type-graphql';
 import { MAX_FILTER_DEPTH, MAX_FILTER_LENGTH, MAX_FILTER_NODES, MAX_LIST_LENGTH } from './filter-check.js';
-import { checkFilter, parseFilter } from './filter-text.js';
+import { checkFilter, parseFilter, type FilterCheck } from './filter-text.js';
 import { filterNeeds } from './filter.plan.js';
 import { FilterValidation, FilterVocabulary } from './filter.types.js';
-import { OPERATORS, VOCABULARY } from './vocabulary.js';
+import { OPERATORS, VOCABULARY, type FieldSpec, type OperatorSpec } from './vocabulary.js';
+
+interface VocabularyView {
+  readonly fields: readonly FieldSpec[];
+  readonly operators: readonly OperatorSpec[];
+  readonly maxLength: number;
+  readonly maxNodes: number;
+  readonly maxDepth: number;
+  readonly maxListLength: number;
+}
 
 @Resolver()
 export class FilterResolver {
   @Query(() => FilterVocabulary, { description: 'The fields and operators of the filter language.' })
-  filterVocabulary(): FilterVocabulary {
+  filterVocabulary(): VocabularyView {
     return {
       fields: VOCABULARY,
       operators: OPERATORS,
@@ -21,7 +30,7 @@ export class FilterResolver {
   }
 
   @Query(() => FilterValidation, { description: 'Judges a filter without running it.' })
-  validateFilter(@Arg('filter', () => String) filter: string): FilterValidation {
+  validateFilter(@Arg('filter', () => String) filter: string): FilterCheck & { needsContent?: boolean } {
     const check = checkFilter(filter);
     return check.valid
       ? { ...check, needsContent: filterNeeds({ run: parseFilter(filter) }).byContent }

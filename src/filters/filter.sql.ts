@@ -173,11 +173,13 @@ class Compiler {
 
   private pairs(group: ItemGroup, column: string): string {
     const conditions: string[] = [];
-    if (group.keys.length + group.values.length > 0)
+    if (group.keys.length + group.values.length > 0) {
       conditions.push(this.somePair(column, group.keys, group.values));
+    }
     for (const key of group.notKeys) conditions.push(`(not ${this.somePair(column, [key], [])})`);
-    for (const value of group.notValues)
+    for (const value of group.notValues) {
       conditions.push(`(not ${this.somePair(column, group.keys, [value])})`);
+    }
     return allOfSql(conditions);
   }
 
@@ -257,7 +259,8 @@ class Compiler {
         const bound = this.params.add(test.value, 'numeric');
         return `(case when jsonb_typeof(${expression}) = 'number' then ${expression}::numeric ${ORDERS[test.order]} ${bound} else false end)`;
       }
-      default:
+      case 'like':
+      case 'words':
         throw new Error(`feedback values have no ${test.kind}`);
     }
   }

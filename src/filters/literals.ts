@@ -32,8 +32,9 @@ export function parseDateTime(text: string): number | undefined {
   const match = DATE_TIME.exec(text.trim());
   if (match === null) return undefined;
   const part = (index: number): number => Number(match[index] ?? 0);
-  if (part(1) < 1 || part(4) > 23 || part(5) > 59 || part(6) > 59 || part(9) > 15 || part(10) > 59)
+  if (part(1) < 1 || part(4) > 23 || part(5) > 59 || part(6) > 59 || part(9) > 15 || part(10) > 59) {
     return undefined;
+  }
   const date = new Date(0);
   date.setUTCFullYear(part(1), part(2) - 1, part(3));
   // Date rolls the 31st of April over; whoever writes it has made a mistake.

@@ -25,7 +25,7 @@ export const MAX_PAIR_VALUE = 512;
 const ALONE = String.raw`[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]`;
 const WORDS = new RegExp(String.raw`${ALONE}|(?:(?!${ALONE})[\p{L}\p{N}])+`, 'gu');
 const ASCII_WORDS = /[a-z0-9]+/g;
-// eslint-disable-next-line no-control-regex -- the range is the ASCII characters
+
 const ASCII = /^[\x00-\x7f]*$/;
 
 /**
@@ -78,8 +78,9 @@ export function hasWords(index: TextIndex, words: readonly string[]): boolean {
 }
 
 function indexText(run: SearchableRun): TextIndex {
-  if (run.content === undefined)
+  if (run.content === undefined) {
     throw new Error('a filter looked for content in a run that was loaded without');
+  }
   const inputs = parsed(run.content.inputs);
   const outputs = parsed(run.content.outputs);
   const words = new Set<string>();
@@ -117,8 +118,9 @@ function parsed(text: string | undefined): JsonValue {
 function eachText(value: JsonValue, visit: (text: string) => void): void {
   if (typeof value === 'string') visit(value);
   else if (Array.isArray(value)) for (const item of value) eachText(item, visit);
-  else if (typeof value === 'object' && value !== null)
+  else if (typeof value === 'object' && value !== null) {
     for (const item of Object.values(value)) eachText(item, visit);
+  }
 }
 
 /**

@@ -72,8 +72,9 @@ export class SearchService {
     for (;;) {
       const changed = await store.tail(pool, scope, this.maxTail + 1);
       if (changed.length <= this.maxTail) return changed;
-      if (clock.now().getTime() >= deadline)
+      if (clock.now().getTime() >= deadline) {
         throw new AppError('UNAVAILABLE', 'The search index is catching up. Try again.');
+      }
       const { indexed } = await indexer.runOnce();
       if (indexed === 0) await sleep(POLL_MS);
     }

@@ -3,12 +3,12 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { graphql } from 'graphql';
 import { Arg, Query, Resolver } from 'type-graphql';
-import type { Comparison, Filter, FilterLiteral } from '../../src/filters/filter.js';
-import { RunWhereInput, toRunFilters, type RunFilterInput } from '../../src/filters/filter.inputs.js';
+import type { Comparison, Filter } from '../../src/filters/filter.js';
+import { RunWhereInput, toRunFilters } from '../../src/filters/filter.inputs.js';
 import { compilePredicate } from '../../src/filters/filter.predicate.js';
 import { parseFilter, printFilter } from '../../src/filters/filter-text.js';
 import { FilterResolver } from '../../src/filters/filter.resolver.js';
-import { filterableRun, type FilterableRow } from '../../src/filters/filterable-run.js';
+import { filterableRun } from '../../src/filters/filterable-run.js';
 import { getField } from '../../src/filters/vocabulary.js';
 import { toGlobalId } from '../../src/graphql/global-id.js';
 import { buildTracewellSchema } from '../../src/graphql/schema.js';
@@ -163,12 +163,12 @@ function comparatorOf({ op, value }: Comparison): Record<string, unknown> {
   return { [op === 'notlike' ? 'notLike' : op]: value };
 }
 
-function typed(tree: Filter): RunFilterInput {
+function typed(tree: Filter): object {
   if (tree.kind === 'not') return { not: typed(tree.node) };
   if (tree.kind === 'or') return { or: tree.nodes.map(typed) };
   if (tree.kind === 'comparison') return typedComparison(tree);
   const sources = new Map<string, Comparison[]>();
-  const others: RunFilterInput[] = [];
+  const others: object[] = [];
   for (const node of tree.nodes) {
     const items =
       node.kind === 'comparison' && node.field !== undefined ? getField(node.field).items : undefined;
@@ -194,30 +194,23 @@ function matcher(comparisons: readonly Comparison[]): Record<string, unknown> {
   return parts;
 }
 
-function typedComparison(comparison: Comparison): RunFilterInput {
+function typedComparison(comparison: Comparison): object {
   const { op, field, value } = comparison;
   if (field === undefined) return { search: String(value) };
   const spec = getField(field);
   if (spec.items !== undefined) return { [spec.items]: matcher([comparison]) };
-  switch (spec.type) {
-    case 'boolean':
-      return op === 'eq' ? { isRoot: value === true } : { not: { isRoot: value === true } };
-    case 'tags':
-      return {
-        tags:
-          op === 'has'
-            ? { has: String(value) }
-            : op === 'neq'
-              ? { hasNot: String(value) }
-              : { hasAny: value as FilterLiteral[] as string[] },
-      };
-    case 'metadata':
-      return {
-        metadata: op === 'has' ? { has: JSON.parse(String(value)) as unknown } : { exists: String(value) },
-      };
-    default:
-      return { [CAMEL(spec.name)]: comparatorOf(comparison) };
+  if (spec.type === 'boolean') {
+    return op === 'eq' ? { isRoot: value === true } : { not: { isRoot: value === true } };
   }
+  if (spec.type === 'tags') {
+    return { tags: { [op === 'in' ? 'hasAny' : op === 'neq' ? 'hasNot' : 'has']: value } };
+  }
+  if (spec.type === 'metadata') {
+    return {
+      metadata: op === 'has' ? { has: JSON.parse(String(value)) as unknown } : { exists: String(value) },
+    };
+  }
+  return { [CAMEL(spec.name)]: comparatorOf(comparison) };
 }
 
 test('typed form, tree and text say the same', () => {
@@ -232,13 +225,13 @@ test('typed form, tree and text say the same', () => {
         attributes: flattenMetadata(row.metadata as JsonObject),
         inputs: row.inputs === null ? null : JSON.stringify(row.inputs),
         outputs: row.outputs === null ? null : JSON.stringify(row.outputs),
-      } as unknown as FilterableRow,
+      },
       row.feedback.map(({ source_type, ...facts }) => ({ ...facts, sourceType: source_type })),
     ),
   );
   fc.assert(
     fc.property(filter, (tree) => {
-      const { run } = toRunFilters({ match: typed(tree) });
+      const { run } = toRunFilters(JSON.parse(JSON.stringify({ match: typed(tree) })) as RunWhereInput);
       if (run === undefined) throw new Error('nothing left of the filter');
       const text = printFilter(run);
       expect(parseFilter(text)).toEqual(run);

@@ -130,8 +130,9 @@ function positions(text: string): Filter[] {
 function compiled(filter: Filter): { text: string; values: unknown[] } {
   const params = new SqlParams();
   const matching = new Map<string, string[]>();
-  for (const plan of plansOf({ run: filter }))
+  for (const plan of plansOf({ run: filter })) {
     eachLeaf(plan, (leaf) => isSearchLeaf(leaf) && matching.set(leaf.key, [uuidOf(1)]));
+  }
   const text = compileRunFilters(
     { run: filter },
     {

@@ -181,8 +181,9 @@ test('a run is found as soon as it is committed, and the same before and after i
     ['and(eq(output_key, "answer"), eq(output_value, "5"))', []],
   ];
   const check = async (): Promise<void> => {
-    for (const [filter, ids] of expectations)
+    for (const [filter, ids] of expectations) {
       expect([filter, await find(filter)]).toEqual([filter, [...ids].sort()]);
+    }
   };
   await check();
   expect(

@@ -148,11 +148,12 @@ function literalOf(spec: FieldSpec, op: ComparisonOp): fc.Arbitrary<FilterLitera
         .map((parts) => parts.join('')),
     );
   }
-  if (op === 'search')
+  if (op === 'search') {
     return fc.oneof(
       fc.constantFrom(...WORDS, 'ALPHA beta', 'É', '"QUOTED"', '%'),
       text.filter((value) => value.trim() !== ''),
     );
+  }
   switch (spec.type) {
     case 'uuid':
       return id;
@@ -204,8 +205,9 @@ function withoutNulls(value: unknown): unknown {
 export function comparisonOn(spec: FieldSpec): fc.Arbitrary<Filter> {
   return fc.constantFrom(...spec.operators).chain((op): fc.Arbitrary<Filter> => {
     const one = literalOf(spec, op);
-    if (op === 'in')
+    if (op === 'in') {
       return fc.array(one, { maxLength: 4 }).map((list) => checkComparison(op, spec.name, list));
+    }
     const nullable = spec.nullable && (op === 'eq' || op === 'neq') && spec.name !== 'is_root';
     return (nullable ? fc.option(one, { nil: null, freq: 4 }) : one).map((value) =>
       checkComparison(op, spec.name, value),

@@ -21,12 +21,16 @@ async function digest(files) {
 }
 
 function run(args, env = {}) {
-  const { status } = spawnSync(process.execPath, args, {
+  const { status, stdout } = spawnSync(process.execPath, args, {
     cwd: root,
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
     env: { ...process.env, ...env },
   });
-  if (status !== 0) throw new Error(`${args[0]} failed with ${status}`);
+  if (status === 0) return;
+  // The compiler reports on its standard output.
+  process.stderr.write(stdout);
+  throw new Error(`${args[0]} failed with ${status}`);
 }
 
 /** Runs `step` unless the digest of its inputs is the one of the last run and its output is there. */

@@ -2,6 +2,7 @@
  * The composition root: every client, store and service, built once and given what it needs. A gateway and a
  * worker build the same and use different parts of it. What is started here is stopped by `close`, in reverse.
  */
+import { createHmac } from 'node:crypto';
 import type pg from 'pg';
 import { AttachmentService } from './attachments/attachment.service.js';
 import { AttachmentStore } from './attachments/attachment.store.js';
@@ -13,16 +14,22 @@ import { FeedbackTokenService } from './feedback/feedback-token.service.js';
 import { FeedbackTokenStore } from './feedback/feedback-token.store.js';
 import { FeedbackService } from './feedback/feedback.service.js';
 import { FeedbackStore } from './feedback/feedback.store.js';
+import { Cursors } from './graphql/cursor.js';
 import { IntakeService } from './ingest/intake.js';
 import { PartitionCatalog } from './ingest/partition-catalog.js';
 import { ProjectResolver } from './ingest/project-resolver.js';
 import { RunWriter } from './ingest/run-writer.js';
 import { RunZones } from './ingest/run-zones.js';
+import { JobListStore } from './jobs/job-list.store.js';
+import { JobService } from './jobs/job.service.js';
+import { FeedStore } from './live/feed.store.js';
 import { systemClock } from './platform/clock.js';
 import { createPool } from './platform/db.js';
 import { createDoorbell } from './platform/doorbell-factory.js';
 import type { Doorbell } from './platform/doorbell.js';
 import { systemIds } from './platform/ids.js';
+import { createJobs } from './platform/jobs/queue.js';
+import type { JobQueue } from './platform/jobs/queue.js';
 import type { Lifecycle } from './platform/lifecycle.js';
 import type { Logger } from './platform/log.js';
 import { createMetrics } from './platform/metrics.js';
@@ -30,6 +37,19 @@ import type { Metrics } from './platform/metrics.js';
 import { createPrisma } from './platform/prisma.js';
 import type { PrismaClient } from './platform/prisma.js';
 import { createRedis } from './platform/redis.js';
+import { ProjectStatsStore } from './projects/project-stats.store.js';
+import { ProjectService } from './projects/project.service.js';
+import { ProjectStore } from './projects/project.store.js';
+import { RunDayStore } from './runs/run-day.store.js';
+import { RunStatsStore } from './runs/run-stats.store.js';
+import { RunService } from './runs/run.service.js';
+import { RunStore } from './runs/run.store.js';
+import { TraceStore } from './runs/trace.store.js';
+import { SearchIndexer } from './search/search-indexer.js';
+import { SearchService } from './search/search.service.js';
+import { SearchStore } from './search/search.store.js';
+import { RunShareService } from './sharing/run-share.service.js';
+import { RunShareStore } from './sharing/run-share.store.js';
 import { Authenticator } from './tenancy/authenticator.js';
 import { KeyService } from './tenancy/key.service.js';
 import { KeyStore } from './tenancy/key.store.js';
@@ -40,6 +60,9 @@ import type { RateLimiter } from './tenancy/rate-limiter.js';
 import { RedisRateLimiter } from './tenancy/redis-rate-limiter.js';
 import { WorkspaceService } from './tenancy/workspace.service.js';
 import { WorkspaceStore } from './tenancy/workspace.store.js';
+import { ThreadService } from './threads/thread.service.js';
+import { ThreadStore } from './threads/thread.store.js';
+import { ProjectDeletions } from './upkeep/project-deletions.js';
 
 export interface AppOptions {
   readonly config: Config;
@@ -84,11 +107,14 @@ function createFoundation({ config, databaseUrl, log, lifecycle }: AppOptions): 
   return { databaseUrl, redisUrl, reads, writes, prisma, doorbell, metrics, log };
 }
 
-function createTenancy({ prisma, writes, reads, doorbell, log }: Foundation, pepper: string) {
+function createTenancy(foundation: Foundation, { pepper, lifecycle }: AppOptions) {
+  const { prisma, writes, reads, doorbell, log } = foundation;
   const members = new MemberStore({ db: reads });
   const keys = new KeyStore({ db: writes });
+  const authenticator = new Authenticator({ pepper, keys, clock, doorbell, log });
+  lifecycle.onStop('authenticator', () => authenticator.close());
   return {
-    authenticator: new Authenticator({ pepper, keys, clock, doorbell, log }),
+    authenticator,
     keys: new KeyService({ pool: writes, pepper, keys, members, doorbell, ids, clock }),
     workspaces: new WorkspaceService({ workspaces: new WorkspaceStore({ prisma }), doorbell, ids, clock }),
     members: new MemberService({ pool: writes, members, keys, doorbell, ids, clock }),
@@ -158,15 +184,67 @@ function createIngest(
   return { intake: new IntakeService({ sink: writer, clock, ids, log, metrics }) };
 }
 
+function createSearch({ reads, writes, log }: Foundation) {
+  const store = new SearchStore();
+  const indexer = new SearchIndexer({ pool: writes, store, feed: new FeedStore({ pool: writes }), log });
+  return { indexer, search: new SearchService({ pool: reads, store, indexer, clock }) };
+}
+
+function createReading({ reads, writes, doorbell }: Foundation, search: SearchService, jobQueue: JobQueue) {
+  const runStore = new RunStore({ db: reads });
+  const days = new RunDayStore({ db: reads });
+  const runs = new RunService({
+    pool: writes,
+    runs: runStore,
+    traces: new TraceStore({ db: reads }),
+    stats: new RunStatsStore({ db: reads }),
+    days,
+    search,
+    doorbell,
+    clock,
+  });
+  return {
+    runStore,
+    runDays: days,
+    runs,
+    projects: new ProjectService({
+      pool: writes,
+      projects: new ProjectStore({ db: reads }),
+      stats: new ProjectStatsStore({ db: reads }),
+      days,
+      deletions: new ProjectDeletions({ queue: jobQueue }),
+      clock,
+      ids,
+    }),
+    threads: new ThreadService({ threads: new ThreadStore({ db: reads }), days, search }),
+    shares: new RunShareService({ store: new RunShareStore({ db: writes }), runs, clock }),
+  };
+}
+
 export type App = ReturnType<typeof createApp>;
 
 export function createApp(options: AppOptions) {
   const foundation = createFoundation(options);
+  const { redisUrl, doorbell, reads } = foundation;
+  const jobs = createJobs({ redisUrl, ids, doorbell });
+  const { indexer, search } = createSearch(foundation);
   return {
     ...foundation,
+    ...jobs,
+    indexer,
+    search,
+    ...createReading(foundation, search, jobs.jobQueue),
+    jobs: new JobService({
+      jobs: new JobListStore({ db: reads }),
+      queue: jobs.jobStore,
+      db: reads,
+      doorbell,
+    }),
+    // Signed with a key of their own, the same in every process of the installation.
+    cursors: new Cursors({ key: createHmac('sha256', options.pepper).update('cursors').digest() }),
     clock,
     ids,
-    ...createTenancy(foundation, options.pepper),
+    ...createTenancy(foundation, options),
     rateLimiter: createRateLimiter(foundation, options),
     attachments: new AttachmentService({
       store: new AttachmentStore({ pool: foundation.writes }),

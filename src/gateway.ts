@@ -1,17 +1,93 @@
-/** The gateway: the routes of every protocol on one HTTP server, over the services of app.ts. */
+/** A gateway: every protocol on one HTTP server, over the services of app.ts. */
+import { createApi } from './api.js';
+import type { Api } from './api.js';
 import type { App } from './app.js';
 import type { Config } from './config.js';
+import { createContext } from './graphql/context.js';
+import { stringifyWithRawJson } from './graphql/raw-json.js';
+import { createGraphqlHandler } from './graphql/server.js';
 import { attachmentRoutes } from './http/attachments.routes.js';
 import { databaseCheck, readiness } from './http/health.routes.js';
 import { infoRoutes } from './http/info.routes.js';
 import { intakeRoutes } from './http/intake.routes.js';
+import type { RouteModule } from './http/ports.js';
 import { createHttpServer } from './http/server.js';
 import type { HttpServer } from './http/server.js';
+import { FeedReader } from './live/feed-reader.js';
+import { FeedStore } from './live/feed.store.js';
+import { Hub } from './live/hub.js';
+import { LiveRunStore } from './live/live-run.store.js';
+import { LiveService } from './live/live.service.js';
+import { SocketServer } from './live/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
+import { feedbackRoutes } from './rest/feedback.routes.js';
+import { publicRoutes } from './rest/public.routes.js';
+import { RunReader } from './rest/run-reader.js';
+import { runRoutes } from './rest/runs.routes.js';
+import { sessionRoutes } from './rest/sessions.routes.js';
+import { workspaceRoutes } from './rest/workspace.routes.js';
 import { VERSION } from './version.js';
 
+function intakeModules(app: App): RouteModule[] {
+  const { intake, attachments, ids } = app;
+  return [
+    infoRoutes({ version: VERSION, v2Queries: false }),
+    intakeRoutes({ intake, feedback: createFeedbackIntake({ feedback: app.feedback }), attachments, ids }),
+    attachmentRoutes({ attachments }),
+  ];
+}
+
+function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
+  const { runs, threads, shares, feedback, projects, workspaces, clock, cursors, attachments } = app;
+  const reader = new RunReader({ runs, feedback, shares, links: attachments, cursors });
+  return [
+    runRoutes({ runs, threads, shares, reader, publicUrl }),
+    sessionRoutes({ projects, feedback }),
+    feedbackRoutes({ feedback, configs: app.feedbackConfigs, tokens: app.feedbackTokens, clock, publicUrl }),
+    publicRoutes({ runs, feedback, shares, reader, publicUrl }),
+    workspaceRoutes({ workspaces }),
+  ];
+}
+
+async function mountGraphql(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): Promise<void> {
+  const handler = await createGraphqlHandler({
+    ...api,
+    log: app.log,
+    contextFor: (request, signal) =>
+      createContext({ principal: request.principal, signal, requestId: request.id }),
+  });
+  await server.app.register(handler.plugin);
+  lifecycle.onStop('graphql', () => handler.stop());
+}
+
+async function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): Promise<void> {
+  const { clock, log, doorbell } = app;
+  const { registry } = app.metrics;
+  const store = new FeedStore({ pool: app.reads });
+  const runs = new LiveRunStore({ db: app.reads, runs: app.runStore, days: app.runDays, search: app.search });
+  const hub = new Hub({ feed: store, runs, clock, log });
+  const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock, log });
+  const live = new LiveService({ hub });
+  const sockets = new SocketServer({
+    ...api,
+    authenticator: app.authenticator,
+    live,
+    registry,
+    clock,
+    log,
+    stringify: stringifyWithRawJson,
+  });
+  sockets.attach(server.app.server);
+  reader.start();
+  lifecycle.onStop('feed reader', () => reader.stop());
+  lifecycle.onStop('sockets', () => sockets.close());
+}
+
+/** Built and wired, not listening yet. Registers how everything stops. */
 export async function createGateway(app: App, config: Config, lifecycle: Lifecycle): Promise<HttpServer> {
+  const { publicUrl } = config.gateway;
+  const api = createApi(app, publicUrl);
   const server = await createHttpServer({
     log: app.log,
     ids: app.ids,
@@ -20,17 +96,10 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
     rateLimiter: app.rateLimiter,
     limits: { maxInFlightBytes: config.ingest.maxInFlightBytes },
     ready: readiness({ database: databaseCheck(app.reads) }),
-    routes: [
-      infoRoutes({ version: VERSION, v2Queries: false }),
-      intakeRoutes({
-        intake: app.intake,
-        feedback: createFeedbackIntake({ feedback: app.feedback }),
-        attachments: app.attachments,
-        ids: app.ids,
-      }),
-      attachmentRoutes({ attachments: app.attachments }),
-    ],
+    routes: [...intakeModules(app), ...readModules(app, publicUrl)],
   });
+  await mountGraphql(server, app, api, lifecycle);
   lifecycle.onStop('http', () => server.drain(), 15_000);
+  await startLive(server, app, api, lifecycle);
   return server;
 }

@@ -11,6 +11,8 @@ const MAX_ATTRIBUTES = 1_000;
 const MAX_ATTRIBUTE_KEY = 256;
 const MAX_ATTRIBUTE_VALUE = 8_192;
 const PREVIEW_LENGTH = 200;
+/** An index row holds some 2,700 bytes; nobody names a conversation with more. */
+const MAX_THREAD_LENGTH = 512;
 
 export const isObject = (value: JsonValue | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -22,7 +24,7 @@ const textOf = (value: JsonValue | undefined): string | undefined =>
 export function threadOf(metadata: JsonObject): string | undefined {
   for (const key of THREAD_KEYS) {
     const value = textOf(metadata[key]);
-    if (value !== undefined) return value;
+    if (value !== undefined) return cutAt(value, MAX_THREAD_LENGTH);
   }
   return undefined;
 }
@@ -171,11 +173,12 @@ export function firstTokenUs(
 /** What a list shows of a payload: the last message's text, the only string, or the JSON's beginning. */
 export function previewOf(value: JsonValue, text: string): string {
   const shown = messageText(value) ?? text;
-  return shown.length <= PREVIEW_LENGTH ? shown : cutAt(shown, PREVIEW_LENGTH);
+  return cutAt(shown, PREVIEW_LENGTH);
 }
 
 /** Never between the halves of a surrogate pair. */
 function cutAt(text: string, length: number): string {
+  if (text.length <= length) return text;
   const code = text.charCodeAt(length - 1);
   return text.slice(0, code >= 0xd800 && code <= 0xdbff ? length - 1 : length);
 }

@@ -171,8 +171,8 @@ alter table runs
   alter column extra set storage external,
   alter column metadata set storage external;
 
--- One trace's tree in depth-first order, and any lookup by trace.
-create index runs_by_trace on runs (workspace_id, trace_id, dotted_order);
+-- All runs of a trace. Not with dotted_order: a run 50 levels deep would not fit an index row.
+create index runs_by_trace on runs (workspace_id, trace_id);
 -- The list of traces, newest first.
 create index runs_roots on runs (workspace_id, project_id, start_time desc, id desc) where parent_run_id is null;
 -- Lists of all runs and statistics over a time range.

@@ -1,0 +1,90 @@
+/** The GraphQL API over the services of app.ts: resolver instances, schema, and how an operation is run. */
+import type { App } from './app.js';
+import { FeedbackConfigResolver } from './feedback/feedback-config.resolver.js';
+import { FeedbackResolver } from './feedback/feedback.resolver.js';
+import { FEEDBACK_NODE } from './feedback/feedback.types.js';
+import { RunFeedbackResolver } from './feedback/run-feedback.resolver.js';
+import { FilterResolver } from './filters/filter.resolver.js';
+import { requirePrincipal } from './graphql/context.js';
+import type { LoaderFactory } from './graphql/context.js';
+import { ErrorPresenter } from './graphql/errors.js';
+import { Executor } from './graphql/executor.js';
+import { OperationGate } from './graphql/gate.js';
+import { NodeResolver, NodeTypes } from './graphql/node.resolver.js';
+import { buildTracewellSchema } from './graphql/schema.js';
+import { JobLoaders } from './jobs/job.loaders.js';
+import { JobResolver } from './jobs/job.resolver.js';
+import { JOB_NODE } from './jobs/job.types.js';
+import { LiveResolver } from './live/live.resolver.js';
+import { PROJECT_NODE } from './projects/project.inputs.js';
+import { ProjectLoaders } from './projects/project.loaders.js';
+import { ProjectsResolver } from './projects/project.resolver.js';
+import { RunIntakeResolver } from './runs/run-intake.resolver.js';
+import { RunStatsResolver } from './runs/run-stats.resolver.js';
+import { RunLoaders } from './runs/run.loaders.js';
+import { RunResolver } from './runs/run.resolver.js';
+import { RUN_NODE } from './runs/run.types.js';
+import type { AttachmentLinks } from './runs/run.types.js';
+import { TraceResolver } from './runs/trace.resolver.js';
+import { RunShareResolver } from './sharing/run-share.resolver.js';
+import { ApiKeyResolver, apiKeyNodes } from './tenancy/api-key.resolver.js';
+import { MemberResolver } from './tenancy/member.resolver.js';
+import { trustedScope } from './tenancy/principal.js';
+import { ViewerResolver } from './tenancy/viewer.resolver.js';
+import { WorkspaceResolver, workspaceNodes } from './tenancy/workspace.resolver.js';
+import { ThreadResolver } from './threads/thread.resolver.js';
+
+export function createApi(app: App, publicUrl: string | undefined) {
+  const { cursors, runs, projects, jobs, keys, workspaces, members, feedback } = app;
+  const projectLoaders: LoaderFactory<ProjectLoaders> = (context) =>
+    new ProjectLoaders({ service: projects, principal: requirePrincipal(context) });
+  const runLoaders: LoaderFactory<RunLoaders> = (context) =>
+    new RunLoaders({ service: runs, principal: requirePrincipal(context) });
+  const jobLoaders: LoaderFactory<JobLoaders> = (context) =>
+    new JobLoaders({ service: jobs, principal: requirePrincipal(context) });
+  const links: AttachmentLinks = {
+    presign: ({ workspaceId, runId, name }) =>
+      `${publicUrl ?? ''}${app.attachments.presign(trustedScope(workspaceId), runId, name)}`,
+  };
+
+  const runResolver = new RunResolver({ runs, cursors, links, runLoaders, projectLoaders });
+  const projectResolver = new ProjectsResolver({ projects, cursors, loaders: projectLoaders });
+  const jobResolver = new JobResolver({ jobs, cursors, loaders: jobLoaders });
+  const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
+  const nodeTypes = new NodeTypes()
+    .register('ApiKey', apiKeyNodes(keys))
+    .register('Workspace', workspaceNodes(workspaces))
+    .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
+    .register(JOB_NODE, jobResolver.loadNodes)
+    .register(PROJECT_NODE, projectResolver.loadNodes)
+    .register(RUN_NODE, runResolver.loadNodes);
+
+  const schema = buildTracewellSchema([
+    runResolver,
+    projectResolver,
+    jobResolver,
+    feedbackResolver,
+    new ApiKeyResolver({ keys, cursors }),
+    new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),
+    new FilterResolver(),
+    new LiveResolver({ links }),
+    new MemberResolver({ members, cursors }),
+    new NodeResolver({ nodeTypes }),
+    new RunFeedbackResolver({ feedback, cursors }),
+    new RunIntakeResolver({ intake: app.intake, ids: app.ids }),
+    new RunShareResolver({ shares: app.shares, publicUrl }),
+    new RunStatsResolver({ runs, projectLoaders }),
+    new ThreadResolver({ threads: app.threads, cursors, projectLoaders }),
+    new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders }),
+    new ViewerResolver({ keys, members, workspaces }),
+    new WorkspaceResolver({ workspaces, cursors }),
+  ]);
+  return {
+    schema,
+    gate: new OperationGate({ schema, limiter: app.rateLimiter }),
+    executor: new Executor({ schema }),
+    presenter: new ErrorPresenter({ log: app.log, ids: app.ids }),
+  };
+}
+
+export type Api = ReturnType<typeof createApi>;

@@ -83,8 +83,9 @@ class Pricing {
     this.#variables = variables;
     this.#fragments = fragments;
     for (const { variable, defaultValue } of operation.variableDefinitions ?? []) {
-      if (defaultValue !== undefined)
+      if (defaultValue !== undefined) {
         this.#defaults.set(variable.name.value, valueFromASTUntyped(defaultValue));
+      }
     }
   }
 
@@ -207,8 +208,9 @@ class Pricing {
     // Rows of scalars are not looked at one by one.
     if (below !== undefined && below().length > 0) {
       for (const item of list ? (value as unknown[]) : [value]) {
-        if (item !== null && typeof item === 'object')
+        if (item !== null && typeof item === 'object') {
           child += this.actual(below(), item as Record<string, unknown>);
+        }
       }
     }
     const args = lazily(() => {
@@ -294,8 +296,9 @@ function fieldOf(parent: GraphQLCompositeType, node: FieldNode): GraphQLField<un
 
 function fragmentsOf(document: DocumentNode): Map<string, FragmentDefinitionNode> {
   const fragments = new Map<string, FragmentDefinitionNode>();
-  for (const node of document.definitions)
+  for (const node of document.definitions) {
     if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+  }
   return fragments;
 }
 

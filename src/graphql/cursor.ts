@@ -100,8 +100,9 @@ export class Cursors {
       timingSafeEqual(bytes.subarray(0, MAC_BYTES), this.#mac(body));
     if (!genuine) throw refused('This is not a cursor.', path);
     const [version, order, direction, filter, value, id] = JSON.parse(body.toString()) as Payload;
-    if (version !== VERSION)
+    if (version !== VERSION) {
       throw refused('This cursor was made by another version; start again from the beginning.', path);
+    }
     if (order !== list.order || direction !== list.direction || filter !== filterHash) {
       throw refused('This cursor belongs to a list with another filter or order.', path);
     }
@@ -119,10 +120,8 @@ function refused(message: string, path: string): AppError {
 
 /** Equal for equal JSON values, whatever the order of their keys. */
 function hashOf(filter: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(filter, sortedKeys) ?? '')
-    .digest('base64url')
-    .slice(0, 11);
+  const text = filter === undefined ? '' : JSON.stringify(filter, sortedKeys);
+  return createHash('sha256').update(text).digest('base64url').slice(0, 11);
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {

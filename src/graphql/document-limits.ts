@@ -3,7 +3,7 @@
  * hostile documents. Everything here is linear in the document: fragments are measured once, however often they
  * are spread.
  */
-import { GraphQLError, Kind } from 'graphql';
+import { GraphQLError, Kind, OperationTypeNode } from 'graphql';
 import type {
   DocumentNode,
   FragmentDefinitionNode,
@@ -63,8 +63,9 @@ class Measurement {
 
   constructor(document: DocumentNode) {
     for (const definition of document.definitions) {
-      if (definition.kind === Kind.FRAGMENT_DEFINITION)
+      if (definition.kind === Kind.FRAGMENT_DEFINITION) {
         this.#fragments.set(definition.name.value, definition);
+      }
     }
     // Fragments nobody spreads are validated like the others, so their names count too.
     for (const name of this.#fragments.keys()) this.#fragment(name);
@@ -138,8 +139,9 @@ export function measureDocument(document: DocumentNode, limits: DocumentLimits):
   const measurement = new Measurement(document);
   const errors: GraphQLError[] = [];
   const check = (what: string, found: number, allowed: number): void => {
-    if (found > allowed)
+    if (found > allowed) {
       errors.push(tooComplex(`The document has ${found} ${what}; ${allowed} are allowed.`));
+    }
   };
   for (const node of document.definitions) {
     if (node.kind !== Kind.OPERATION_DEFINITION) continue;
@@ -148,7 +150,7 @@ export function measureDocument(document: DocumentNode, limits: DocumentLimits):
     check('levels of introspection', extent.introspectionDepth, limits.maxIntrospectionDepth);
     check('selections with its fragments written out', extent.selections, limits.maxSelections);
     // The validator has its own message for a subscription with several root fields.
-    if (node.operation !== 'subscription') {
+    if (node.operation !== OperationTypeNode.SUBSCRIPTION) {
       check(`root fields in a ${node.operation}`, extent.fields, limits.maxRootFields[node.operation]);
     }
   }

@@ -73,7 +73,8 @@ export class ErrorPresenter {
     }
     const complaint = complaintOf(error);
     if (complaint !== undefined) {
-      const { http: _http, ...extensions } = complaint.extensions;
+      const extensions = { ...complaint.extensions };
+      delete extensions['http'];
       return { message: complaint.message, ...placeOf(error), extensions };
     }
     return this.#fault(error, site);
@@ -113,13 +114,15 @@ function complaintOf(error: object): { message: string; extensions: Record<strin
     // The parser is recursive: a document of brackets ends in a RangeError.
     return { message: 'Syntax Error: The document is nested too deeply.', extensions: coded.extensions };
   }
-  if (coded !== undefined)
+  if (coded !== undefined) {
     return { message: error.message.replace(SUGGESTION, ''), extensions: coded.extensions };
+  }
   if (error.path === undefined && error.originalError === undefined) {
     return { message: error.message.replace(SUGGESTION, ''), extensions: { code: 'BAD_USER_INPUT' } };
   }
-  if (ARGUMENT_COMPLAINT.test(error.message))
+  if (ARGUMENT_COMPLAINT.test(error.message)) {
     return { message: error.message, extensions: { code: 'BAD_USER_INPUT' } };
+  }
   return undefined;
 }
 

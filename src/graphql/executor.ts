@@ -4,7 +4,6 @@
  * graphql-js, or unsafely, is never given to it.
  */
 import {
-  BREAK,
   execute,
   getNamedType,
   getVariableValues,
@@ -12,6 +11,7 @@ import {
   isAbstractType,
   isInputObjectType,
   Kind,
+  OperationTypeNode,
   parse,
   TypeInfo,
   typeFromAST,
@@ -19,6 +19,7 @@ import {
   visitWithTypeInfo,
 } from 'graphql';
 import type {
+  ASTNode,
   ASTVisitor,
   DocumentNode,
   ExecutionResult,
@@ -149,12 +150,10 @@ export class Executor {
 /** The compiler's errors lack `extensions`, which everybody else's have. */
 function completed(error: GraphQLError): GraphQLError {
   const { message, path, locations, originalError } = error;
+  // Resolvers can throw what is no error; the message has its text.
   const thrown: unknown = originalError;
-  const cause = thrown === undefined || thrown instanceof Error ? thrown : new Error(String(thrown));
-  const whole = new GraphQLError(message, {
-    path: path ?? null,
-    originalError: cause ?? null,
-  });
+  const cause = thrown === undefined || thrown instanceof Error ? thrown : new Error(message);
+  const whole = new GraphQLError(message, { path: path ?? null, originalError: cause ?? null });
   return Object.assign(whole, { locations });
 }
 
@@ -170,9 +169,10 @@ function operationsIn(document: DocumentNode): OperationDefinitionNode[] {
  */
 function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   const [operation, ...others] = operationsIn(document);
-  if (operation?.operation !== 'query' || others.length > 0) return false;
-  if (/__MAGIC_|__proto__|\b__schema\b|\b__type\b/.test(document.loc?.source.body ?? '__proto__'))
+  if (operation?.operation !== OperationTypeNode.QUERY || others.length > 0) return false;
+  if (/__MAGIC_|__proto__|\b__schema\b|\b__type\b/.test(document.loc?.source.body ?? '__proto__')) {
     return false;
+  }
   if (
     operation.variableDefinitions?.some(({ type }) =>
       hasOneOf(typeFromAST(schema, type as NamedTypeNode) as GraphQLInputType | undefined, new Set()),
@@ -180,22 +180,18 @@ function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   ) {
     return false;
   }
-  let compilable = true;
+  const refusals: ASTNode[] = [];
   let conditions = 0;
   const spreads = new Map<string, number>();
   const types = new TypeInfo(schema);
   const visitor: ASTVisitor = {
-    Field() {
+    Field(node) {
       const type = types.getType();
-      if (!type || !isAbstractType(getNamedType(type))) return undefined;
-      compilable = false;
-      return BREAK;
+      if (type && isAbstractType(getNamedType(type))) refusals.push(node);
     },
     StringValue(node) {
       // Escapes hide a marker from the look at the text above.
-      if (!node.value.includes('__MAGIC_') && !node.value.includes('__proto__')) return undefined;
-      compilable = false;
-      return BREAK;
+      if (node.value.includes('__MAGIC_') || node.value.includes('__proto__')) refusals.push(node);
     },
     Directive(node) {
       if (node.name.value === 'skip' || node.name.value === 'include') conditions += 1;
@@ -206,7 +202,7 @@ function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   };
   visit(document, visitWithTypeInfo(types, visitor));
   const repeated = [...spreads.values()].some((count) => count > 1);
-  return compilable && !(conditions > 0 && repeated);
+  return refusals.length === 0 && !(conditions > 0 && repeated);
 }
 
 function hasOneOf(type: GraphQLInputType | undefined, seen: Set<GraphQLInputType>): boolean {

@@ -2,7 +2,15 @@
  * The gate every operation passes, over HTTP and socket alike: size, shape, validity, access, price, allowance, in
  * this order, so that each check may rely on the cheaper ones before it. Documents are checked once and remembered.
  */
-import { getOperationAST, GraphQLError, Kind, parse, specifiedRules, validate } from 'graphql';
+import {
+  getOperationAST,
+  GraphQLError,
+  Kind,
+  OperationTypeNode,
+  parse,
+  specifiedRules,
+  validate,
+} from 'graphql';
 import type { DocumentNode, GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
@@ -117,7 +125,7 @@ export class OperationGate {
     let document = this.documents.find(request.query);
     if (document === undefined) {
       try {
-        document = parse(request.query, { maxTokens: this.limits.document.maxTokens });
+        document = parse(request.query, { maxLexicalTokens: this.limits.document.maxTokens });
       } catch (error) {
         return refused(parseError(error));
       }
@@ -146,8 +154,9 @@ export class OperationGate {
         }),
       );
     }
-    if (cost > maxCost)
+    if (cost > maxCost) {
       return refused(tooComplex(`The operation costs ${cost}; ${maxCost} is allowed.`, { cost, maxCost }));
+    }
 
     const limiter = this.#limiter;
     const key = caller.principal?.keyId;
@@ -185,7 +194,7 @@ export class OperationGate {
     verdict: Verdict,
     { kind, principal }: Caller,
   ): GraphQLError | undefined {
-    if ((operation.operation === 'subscription') !== (kind === 'subscription')) {
+    if ((operation.operation === OperationTypeNode.SUBSCRIPTION) !== (kind === 'subscription')) {
       const where =
         kind === 'http' ? 'Subscriptions need a WebSocket' : 'Only subscriptions run over a WebSocket';
       return asGraphqlError(new AppError('BAD_USER_INPUT', `${where} (protocol graphql-transport-ws).`));

@@ -44,8 +44,9 @@ export function parseId(
   if (isUuid(value)) return value.toLowerCase();
   const where = typeof path === 'string' ? [path] : path;
   const ref = decodeGlobalId(value);
-  if (ref === undefined)
+  if (ref === undefined) {
     throw new AppError('BAD_USER_INPUT', `"${where.join('.')}" is not an id.`, { path: where });
+  }
   if (ref.type !== type) {
     throw new AppError(
       'BAD_USER_INPUT',

@@ -44,10 +44,11 @@ export class NodeTypes {
     const places = new Map<string, { index: number; uuid: string }[]>();
     for (const [index, id] of ids.entries()) {
       const ref = decodeGlobalId(id);
-      if (ref === undefined)
+      if (ref === undefined) {
         throw new AppError('BAD_USER_INPUT', `"${id.slice(0, 80)}" is not a global id.`, {
           path: ['ids', index],
         });
+      }
       const group = places.get(ref.type) ?? [];
       group.push({ index, uuid: ref.uuid });
       places.set(ref.type, group);
@@ -96,8 +97,9 @@ export class NodeResolver {
     @Ctx() context: GraphqlContext,
     @Arg('ids', () => [ID]) ids: string[],
   ): Promise<(object | null)[]> {
-    if (ids.length > MAX_NODES)
+    if (ids.length > MAX_NODES) {
       throw new AppError('BAD_USER_INPUT', `"ids" may have ${MAX_NODES} entries.`, { path: ['ids'] });
+    }
     return this.#nodeTypes.load(context, ids);
   }
 }

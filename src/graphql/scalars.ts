@@ -5,7 +5,6 @@
 import { GraphQLError, GraphQLScalarType, Kind, valueFromASTUntyped } from 'graphql';
 import type { ValueNode } from 'graphql';
 import { isUuid } from '../platform/ids.js';
-import { RawJson } from './raw-json.js';
 
 function invalid(message: string): GraphQLError {
   return new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT' } });
@@ -13,8 +12,9 @@ function invalid(message: string): GraphQLError {
 
 /** Literals of scalars that are written as strings (or, where allowed, as numbers) in a document. */
 function literalText(node: ValueNode, name: string, numbers: boolean): string {
-  if (node.kind === Kind.STRING || (numbers && (node.kind === Kind.INT || node.kind === Kind.FLOAT)))
+  if (node.kind === Kind.STRING || (numbers && (node.kind === Kind.INT || node.kind === Kind.FLOAT))) {
     return node.value;
+  }
   throw invalid(`${name} is written as a string.`);
 }
 
@@ -36,8 +36,9 @@ export function normalizeDateTime(text: string): string | undefined {
   const [, date = '', time = '', digits, offset = 'Z'] = match;
   const local = new Date(`${date}T${time}Z`);
   // Date turns 31 February into March and accepts 24:00: only what it gives back unchanged existed.
-  if (Number.isNaN(local.getTime()) || local.toISOString().slice(0, 19) !== `${date}T${time}`)
+  if (Number.isNaN(local.getTime()) || local.toISOString().slice(0, 19) !== `${date}T${time}`) {
     return undefined;
+  }
   const hours = Number(offset.slice(1, 3));
   const minutes = Number(offset.slice(4, 6));
   if (hours > 23 || minutes > 59) return undefined;
@@ -60,8 +61,9 @@ function serializeDateTime(value: unknown): string {
 
 function parseDateTime(value: unknown): string {
   const normal = typeof value === 'string' ? normalizeDateTime(value) : undefined;
-  if (normal === undefined)
+  if (normal === undefined) {
     throw invalid('DateTime is RFC 3339 with an offset, e.g. 2026-11-21T10:00:00.123Z.');
+  }
   return normal;
 }
 
@@ -109,7 +111,7 @@ function checkJson(root: unknown): unknown {
     if (depth > MAX_JSON_DEPTH) throw invalid(`JSON input may be ${MAX_JSON_DEPTH} levels deep.`);
     values += level.length;
     if (values > MAX_JSON_VALUES) throw invalid(`JSON input may have ${MAX_JSON_VALUES} values.`);
-    level = level.flatMap((value) =>
+    level = level.flatMap((value): unknown[] =>
       value !== null && typeof value === 'object' ? Object.values(value) : [],
     );
   }
@@ -137,17 +139,20 @@ interface FixedPrinter {
 
 function decimalText(value: unknown): string {
   if (typeof value === 'string') return value;
-  if (typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value)))
+  if (typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value))) {
     return value.toString();
-  if (typeof value === 'object' && value !== null && 'toFixed' in value)
+  }
+  if (typeof value === 'object' && value !== null && 'toFixed' in value) {
     return (value as FixedPrinter).toFixed();
+  }
   throw new TypeError('A Decimal field holds something that is not a decimal.');
 }
 
 function parseDecimal(value: unknown): string {
   const text = typeof value === 'number' ? String(value) : value;
-  if (typeof text !== 'string' || !DECIMAL.test(text))
+  if (typeof text !== 'string' || !DECIMAL.test(text)) {
     throw invalid('Decimal is a string of digits, e.g. "0.000015".');
+  }
   return text;
 }
 
@@ -170,8 +175,9 @@ const INTEGER = /^-?\d{1,40}$/;
 
 function parseInteger(value: unknown): string {
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
-  if (typeof text !== 'string' || !INTEGER.test(text))
+  if (typeof text !== 'string' || !INTEGER.test(text)) {
     throw invalid('BigInt is a string of digits, e.g. "12345678901".');
+  }
   return text;
 }
 

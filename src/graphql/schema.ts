@@ -106,8 +106,9 @@ export function schemaProblems(schema: GraphQLSchema = build(RESOLVER_CLASSES, (
         problems.push(`${name} does not say who may use it (RequiresAccess).`);
       }
       const paged = field.args.some((arg) => arg.name === 'first' || arg.name === 'last');
-      if (paged && field.extensions['complexity'] === undefined) {
-        problems.push(`${name} takes a page size but has no complexity.`);
+      const { complexity, listSize } = field.extensions;
+      if (paged && complexity === undefined && listSize === undefined) {
+        problems.push(`${name} takes a page size but has neither complexity nor ListSize.`);
       }
     }
   }

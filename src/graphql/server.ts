@@ -56,7 +56,7 @@ export async function createGraphqlHandler(options: GraphqlHandlerOptions): Prom
   const { path = '/graphql', maxBodyBytes = DEFAULT_MAX_BODY_BYTES } = options;
   const plugin: FastifyPluginAsync = async (app) => {
     // In a scope of its own: other routes have other bodies and word their errors differently.
-    await app.register(async (scope) => {
+    await app.register((scope, _options, done) => {
       installBodies(scope, maxBodyBytes);
       installErrors(scope, options.presenter);
       scope.route({
@@ -67,6 +67,7 @@ export async function createGraphqlHandler(options: GraphqlHandlerOptions): Prom
         config: { access: 'optional', body: 'stream' },
         handler: async (request, reply) => answer(server, options, request, reply),
       });
+      done();
     });
   };
   return { plugin, stop: () => server.stop() };
@@ -103,7 +104,7 @@ function createApollo({
     // The gate validates: after cheaper checks, and with the same rules for sockets.
     dangerouslyDisableValidation: true,
     documentStore: gate.documents,
-    parseOptions: { maxTokens: gate.limits.document.maxTokens },
+    parseOptions: { maxLexicalTokens: gate.limits.document.maxTokens },
     // The gate closes introspection, for anonymous callers only.
     introspection: true,
     csrfPrevention: true,
@@ -139,12 +140,13 @@ function siteOf(context: GraphqlContext, operationName: string | null | undefine
 /** Passes each operation through the gate, and puts its price and its status on the response. */
 function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): ApolloServerPlugin<GraphqlContext> {
   return {
-    requestDidStart: async () => {
+    requestDidStart: () => {
       let admission: Admission | undefined;
-      return {
-        didEncounterErrors: async ({ errors, contextValue, operationName }) => {
+      return Promise.resolve({
+        didEncounterErrors: ({ errors, contextValue, operationName }) => {
           // Logs each with its place; formatError, which does not know the place, finds them presented.
           for (const error of errors) presenter.present(error, siteOf(contextValue, operationName));
+          return Promise.resolve();
         },
         responseForOperation: async ({ document, request, contextValue, operationName }) => {
           admission = await gate.admit(document, {
@@ -175,7 +177,7 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
           response.http.status = refusal.status;
           response.http.headers.set('retry-after', String(refusal.retryAfterSeconds));
         },
-      };
+      });
     },
   };
 }
@@ -300,8 +302,9 @@ async function contextOf(
     const refusal = refusalOf(error);
     if (refusal === undefined) throw error;
     const headers = new HeaderMap();
-    if (refusal.retryAfterSeconds !== undefined)
+    if (refusal.retryAfterSeconds !== undefined) {
       headers.set('retry-after', String(refusal.retryAfterSeconds));
+    }
     throw new GraphQLError(refusal.message, {
       originalError: refusal,
       extensions: { code: refusal.code, http: { status: refusal.status, headers } },

@@ -144,8 +144,9 @@ test('a hundred thousand distinct documents do not grow the store', async () => 
   const gate = new OperationGate({ schema: demoSchema() });
   const document = await gate.prepare({ query: '{ hello }', principal: undefined, kind: 'http' });
   if (!document.ok) throw new Error('refused');
-  for (let index = 0; index < 100_000; index += 1)
+  for (let index = 0; index < 100_000; index += 1) {
     gate.documents.remember(`{ a${index}: hello }`, document.document);
+  }
   expect(gate.documents.size).toBe(2_000);
 });
 

@@ -69,11 +69,17 @@ test('a cursor comes back with every digit of its position', () => {
 test('an altered cursor is refused, whichever character was touched', () => {
   const genuine = cursors.encode(cursors.request({ first: 1 }, list), { value: 'v', id: 'i' });
   fc.assert(
-    fc.property(fc.nat(genuine.length - 1), fc.constantFrom(...'Aaz09_-='), (at, character) => {
-      fc.pre(genuine[at] !== character);
-      const after = genuine.slice(0, at) + character + genuine.slice(at + 1);
-      expect(refusal(() => cursors.request({ first: 1, after }, list)).message).toBe('This is not a cursor.');
-    }),
+    fc.property(
+      fc.nat(genuine.length - 1),
+      fc.constantFrom('A', 'a', 'z', '0', '9', '_', '-', '='),
+      (at, character) => {
+        fc.pre(genuine[at] !== character);
+        const after = genuine.slice(0, at) + character + genuine.slice(at + 1);
+        expect(refusal(() => cursors.request({ first: 1, after }, list)).message).toBe(
+          'This is not a cursor.',
+        );
+      },
+    ),
   );
   fc.assert(
     fc.property(fc.string(), (after) => {

@@ -28,7 +28,8 @@ import { requirePrincipal } from '../../src/graphql/context.js';
 import type { GraphqlContext } from '../../src/graphql/context.js';
 import { Cursors } from '../../src/graphql/cursor.js';
 import { Node, NodeResolver, NodeTypes } from '../../src/graphql/node.resolver.js';
-import { rawJson, RawJson } from '../../src/graphql/raw-json.js';
+import type { RawJson } from '../../src/graphql/raw-json.js';
+import { rawJson } from '../../src/graphql/raw-json.js';
 import { BigIntScalar, DateTimeScalar, DecimalScalar, JsonScalar } from '../../src/graphql/scalars.js';
 import { buildTracewellSchema } from '../../src/graphql/schema.js';
 import { toUserErrors, UserError } from '../../src/graphql/user-error.js';
@@ -191,8 +192,9 @@ export class DemoResolver {
   @RequiresAccess('public')
   @Query(() => String, { nullable: true })
   fail(@Arg('how', () => String) how: string, @Ctx() context: GraphqlContext): string {
-    if (how === 'refuse')
+    if (how === 'refuse') {
       throw new AppError('CONFLICT', 'Not now.', { path: ['how'], details: { version: 3 } });
+    }
     if (how === 'wrapped') throw new Error('outer', { cause: new AppError('NOT_FOUND', 'Gone.') });
     if (how === 'limit') throw new AppError('RATE_LIMITED', 'Slow down.', { retryAfterSeconds: 7 });
     if (how === 'database') throw Object.assign(new Error('terminating connection'), { code: '57P01' });
@@ -236,8 +238,5 @@ export function demoSchema(resolver = new DemoResolver()): ReturnType<typeof bui
   const nodeTypes = new NodeTypes().register('Thing', async (_context, uuids) =>
     uuids.map((uuid) => THINGS.find((thing) => thing.uuid === uuid) ?? null),
   );
-  return buildTracewellSchema(
-    [resolver, new NodeResolver({ nodeTypes })],
-    [DemoResolver, NodeResolver as never],
-  );
+  return buildTracewellSchema([resolver, new NodeResolver({ nodeTypes })], [DemoResolver, NodeResolver]);
 }

@@ -1,7 +1,6 @@
 /** What every schema we serve has to say about itself, and what the scalars take and give. */
 import { expect, test } from '@jest/globals';
 import { buildSchema, isObjectType } from 'graphql';
-import { PageArgs } from '../../src/graphql/connection.js';
 import {
   normalizeDateTime,
   BigIntScalar,
@@ -28,10 +27,8 @@ test('a field without access, a page without a price and an unlimited list are n
   expect(schemaProblems(schema)).toEqual([
     'Query.open does not say who may use it (RequiresAccess).',
     'Query.page does not say who may use it (RequiresAccess).',
-    'Query.page takes a page size but has no complexity.',
+    'Query.page takes a page size but has neither complexity nor ListSize.',
   ]);
-  expect(schemaProblems(demoSchema())).toEqual([]);
-  expect(PageArgs).toBeDefined();
 });
 
 test('a resolver without an instance, and an instance that is not listed, stop the start', () => {
@@ -49,8 +46,9 @@ test('the printed schema is stable, complete and names every custom scalar’s s
   expect(printed).toBe(printTracewellSchema([DemoResolver]));
   expect(printed).toContain('input Selector @oneOf {');
   expect(printed).toContain('type BasicUserError implements UserError {');
-  for (const scalar of printed.match(/^scalar .*$/gm) ?? [])
+  for (const scalar of printed.match(/^scalar .*$/gm) ?? []) {
     expect(scalar).toMatch(/@specifiedBy\(url: "https:/);
+  }
 });
 
 test('object types of nodes resolve both forms of their id from the bare one', () => {
@@ -75,8 +73,9 @@ test('DateTime gives UTC with milliseconds, or with the microseconds that were r
   ];
   for (const [stored, shown] of cases) expect(DateTimeScalar.serialize(stored)).toBe(shown);
   expect(DateTimeScalar.serialize(new Date(0))).toBe('1970-01-01T00:00:00.000Z');
-  for (const nonsense of ['2026-11-21', 'infinity', 5, null])
+  for (const nonsense of ['2026-11-21', 'infinity', 5, null]) {
     expect(() => DateTimeScalar.serialize(nonsense)).toThrow(TypeError);
+  }
 });
 
 test('DateTime takes any offset and refuses days that do not exist', () => {
@@ -99,8 +98,9 @@ test('Decimal and BigInt keep every digit', () => {
   expect(DecimalScalar.serialize('0.000000123')).toBe('0.000000123');
   expect(DecimalScalar.serialize({ toFixed: () => '0.000000123' })).toBe('0.000000123');
   expect(DecimalScalar.parseValue('-12.50')).toBe('-12.50');
-  for (const nonsense of ['1e-7', '', '.5', 'NaN', '1,5', {}, Number.NaN, 1e-7])
+  for (const nonsense of ['1e-7', '', '.5', 'NaN', '1,5', {}, Number.NaN, 1e-7]) {
     expect(() => DecimalScalar.parseValue(nonsense)).toThrow();
+  }
   expect(BigIntScalar.serialize(12_345_678_901)).toBe('12345678901');
   expect(BigIntScalar.serialize(2n ** 70n)).toBe('1180591620717411303424');
   expect(() => BigIntScalar.serialize(2 ** 60)).toThrow(TypeError);

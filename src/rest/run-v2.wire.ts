@@ -27,7 +27,7 @@ const payload = (
   field: 'inputs' | 'outputs' | 'events' | 'extra' | 'metadata' | 'serialized',
 ): Selectable => ({
   fields: [field],
-  show: (run) => rawJson(run[field] ?? null) as RawJson,
+  show: (run) => rawJson(run[field] ?? null),
 });
 const upper = (field: 'runType' | 'status'): Selectable => ({
   fields: [field],

@@ -9,6 +9,7 @@ import pg from 'pg';
 import type { Config } from './config.js';
 import { systemClock } from './platform/clock.js';
 import { systemIds } from './platform/ids.js';
+import { prepareQueueSchema } from './platform/jobs/bullmq-postgres.js';
 import type { Logger } from './platform/log.js';
 import { migrate } from './platform/migrate.js';
 import { bootstrapInstallation } from './tenancy/bootstrap.js';
@@ -32,12 +33,14 @@ function migrationsDirectory(): string {
 
 /** Brings the database into the state this version needs. */
 export async function prepareInstallation(options: {
-  config: Pick<Config, 'keyPepper' | 'initApiKey'>;
+  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis'>>;
   databaseUrl: string;
   log: Logger;
 }): Promise<Installation> {
   const { config, databaseUrl, log } = options;
   await migrate(databaseUrl, migrationsDirectory(), log);
+  // Without a Redis, jobs are enqueued straight into these tables, by gateways too.
+  if (config.redis?.kind !== 'redis') await prepareQueueSchema(databaseUrl);
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max: 1,

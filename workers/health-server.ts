@@ -48,8 +48,9 @@ export async function startHealthServer(options: HealthServerOptions): Promise<H
     send(response, 404, { error: 'There is /healthz, /readyz and /metrics.' });
   };
   const server = createServer((request, response) => {
-    if (request.method !== 'GET' && request.method !== 'HEAD')
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
       return send(response, 405, { error: 'GET only.' });
+    }
     answer((request.url ?? '').split('?', 1)[0] ?? '', response).catch((error: unknown) => {
       log.error({ err: error }, 'health request failed');
       if (!response.headersSent) send(response, 500, { ok: false });

@@ -60,7 +60,7 @@ export interface WorkerGroup {
   close(graceMs?: number): Promise<void>;
 }
 
-/** Starts everything, and each scheduled job once at once. */
+/** Starts everything. A schedule the engine does not know yet, or whose time passed meanwhile, is due at once. */
 export async function startWorkers<S>(options: WorkerGroupOptions<S>): Promise<WorkerGroup> {
   const { pool, engine, store, queue, doorbell, implementations, log } = options;
   const queues = queuesOf(options);
@@ -104,6 +104,7 @@ export async function startWorkers<S>(options: WorkerGroupOptions<S>): Promise<W
       work: async () => {
         await store.reportWorker(pool, workerId, queues);
         seenAt = performance.now();
+        return false;
       },
       log,
     }),
@@ -127,7 +128,6 @@ export async function startWorkers<S>(options: WorkerGroupOptions<S>): Promise<W
   }
   await engine.workSchedules(enqueueScheduled);
   sweeper.start();
-  for (const { name } of scheduled) await enqueueScheduled(name);
 
   let closing: Promise<void> | undefined;
   const shutDown = async (graceMs: number): Promise<void> => {

@@ -144,6 +144,25 @@ describe.each(engineNames.filter((name) => name !== 'postgres with outbox'))('th
     await engine.close();
   });
 
+  test('a schedule is due when it is new, and putting it right again does not make it due again', async () => {
+    const engine = await kit.newEngine();
+    const due: string[] = [];
+    await engine.workSchedules((id) => {
+      due.push(id);
+      return Promise.resolve();
+    });
+    const schedules = [{ id: 'test.hourly', everyMs: 3_600_000 }];
+    await engine.reconcile(schedules);
+    await eventually(() => expect(due).toEqual(['test.hourly']));
+    for (let round = 0; round < 3; round += 1) await engine.reconcile(schedules);
+    // Something that comes after whatever these rounds may have caused.
+    await engine.reconcile([...schedules, { id: 'test.marker', everyMs: 500 }]);
+    await eventually(() => expect(due.filter((id) => id === 'test.marker').length).toBeGreaterThan(1));
+    expect(due.filter((id) => id === 'test.hourly')).toEqual(['test.hourly']);
+    await engine.reconcile([]);
+    await engine.close();
+  });
+
   test('closing waits for running jobs, leaves no connection behind, and may be asked twice', async () => {
     const clients = async (): Promise<number> => {
       const { rows } = await kit.pool.query<{ n: number }>(

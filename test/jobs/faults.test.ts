@@ -173,8 +173,9 @@ describe.each(engineNames.filter((name) => name !== 'postgres'))('the outbox on 
           await claim.finish((tx) => recordResult(tx, payload.unit, claim.number));
         }),
       ]);
-      for (const id of ids)
+      for (const id of ids) {
         await eventually(async () => expect((await kit.job(id)).state).toBe('succeeded'), PATIENT);
+      }
       await eventually(async () => {
         const { rows } = await kit.pool.query('select 1 from job_outbox');
         expect(rows).toEqual([]);

@@ -13,7 +13,6 @@ import { JobService } from '../../src/jobs/job.service.js';
 import type { Queryable } from '../../src/platform/db.js';
 import { transaction } from '../../src/platform/db.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
-import type { WorkerGroup } from '../../workers/worker-group.js';
 import { eventually } from '../support/eventually.js';
 import { createKit, defineUnitJob, handle, recordResult } from './harness.js';
 import type { Kit } from './harness.js';
@@ -174,8 +173,7 @@ test('cancelling needs the scope, ends a running job at once and is refused for 
     'mutation ($id: ID!) { cancelJob(id: $id) { job { state waiting { kind } } errors { code message } } }';
   let reason: unknown;
   let started = false;
-  let group: WorkerGroup | undefined;
-  group = await kit.work([
+  const group = await kit.work([
     handle(contract, async ({ payload, signal, claim }) => {
       started = true;
       await new Promise<void>((resolve) => {

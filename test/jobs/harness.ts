@@ -1,6 +1,6 @@
 /** One jobs kit over a real engine, with jobs whose handlers tests supply. */
 import { randomUUID } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import { Registry } from 'prom-client';
 import { z } from 'zod';
 import { systemClock } from '../../src/platform/clock.js';

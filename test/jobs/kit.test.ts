@@ -43,7 +43,7 @@ describe.each(engineNames)('jobs on %s', (name) => {
         });
         await claim
           .transaction((tx) => recordResult(tx, payload.unit, claim.number))
-          .catch((error: Error) => refusals.set(payload.unit, error.name));
+          .catch((error: unknown) => refusals.set(payload.unit, (error as Error).name));
       }),
     ]);
   });

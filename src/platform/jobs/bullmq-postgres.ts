@@ -77,13 +77,15 @@ export async function findLive(db: Queryable, queue: string, ids: readonly strin
  * gives unqualified names to a pool it did not make, hence the search path.
  */
 export function createEnginePool(options: { url: string; listeners: number; log: Logger }): pg.Pool {
-  const { types: _ours, ...config } = connectionConfig({
+  const config = connectionConfig({
     url: options.url,
     name: 'jobs',
     statementTimeoutMs: 15_000,
   });
   const pool = new pg.Pool({
     ...config,
+    // Ours would give BullMQ other types than it reads.
+    types: pg.types,
     options: `${config.options ?? ''} -c search_path=bullmq`,
     max: options.listeners + 4,
     idleTimeoutMillis: 30_000,

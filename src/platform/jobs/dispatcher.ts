@@ -78,8 +78,9 @@ export class OutboxDispatcher {
     if (now < this.lookAgainAt) return this.pressed;
     const pressure = await this.options.engine.pressure();
     const pressed = pressure >= (this.options.highWater ?? HIGH_WATER);
-    if (pressed !== this.pressed)
+    if (pressed !== this.pressed) {
       this.options.log.warn({ pressure }, pressed ? 'job queue is full' : 'job queue has room');
+    }
     this.pressed = pressed;
     this.lookAgainAt = now + (pressed ? PRESSED_EVERY_MS : 1_000);
     return pressed;

@@ -255,7 +255,7 @@ class BullEngine implements JobEngine {
 
   private makeQueue(name: string): Queue {
     if (this.backend.pool === undefined) return new Queue(name, this.backend.queueOptions);
-    return new Queue(name, this.backend.queueOptions, createPostgresBackend as never) as Queue;
+    return new Queue(name, this.backend.queueOptions, createPostgresBackend as never);
   }
 
   private async startWorker<D>(
@@ -284,7 +284,7 @@ class BullEngine implements JobEngine {
     this.watch(worker, name);
     worker.on('stalled', () => onStalled?.());
     await worker.waitUntilReady();
-    this.workers.push(worker as unknown as Worker);
+    this.workers.push(worker);
     worker.run().catch((error: unknown) => this.log.error({ err: error, queue: name }, 'worker stopped'));
   }
 

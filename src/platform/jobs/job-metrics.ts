@@ -71,8 +71,9 @@ export function createJobMetrics({
   return {
     observer: {
       started: (job) => {
-        if (job.claim === 1)
+        if (job.claim === 1) {
           waited.observe({ queue: job.queue }, Math.max(0, (now() - Date.parse(job.runAt)) / 1_000));
+        }
       },
       ended: (job, outcome, seconds) => {
         ended.inc({ job: job.name, outcome });

@@ -12,7 +12,7 @@ export interface LoopOptions {
   readonly name: string;
   readonly everyMs: number;
   /** True: there is more to do, go on at once. Errors are logged, and the next round comes in its time. */
-  readonly work: () => Promise<boolean | void>;
+  readonly work: () => Promise<boolean>;
   readonly log: Logger;
 }
 
@@ -22,16 +22,18 @@ export function startLoop({ name, everyMs, work, log }: LoopOptions): Loop {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
 
+  // A function, because the flag changes while the work is awaited.
+  const takeWoken = (): boolean => woken;
   const round = async (): Promise<void> => {
     woken = false;
-    let again: boolean | void = false;
+    let again = false;
     try {
       again = await work();
     } catch (error) {
       log.warn({ err: error, loop: name }, 'a round of background work failed');
     }
     running = undefined;
-    schedule(again === true || woken ? 0 : everyMs);
+    schedule(again || takeWoken() ? 0 : everyMs);
   };
   const schedule = (delayMs: number): void => {
     if (stopped) return;

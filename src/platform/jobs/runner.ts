@@ -135,8 +135,9 @@ export class JobRunner<S> {
   async stop(graceMs: number): Promise<void> {
     this.stopping = true;
     await this.whenIdle(graceMs);
-    for (const execution of this.executions)
+    for (const execution of this.executions) {
       execution.abort.abort(new Interrupted('The process is going down.'));
+    }
     await this.whenIdle(2_000);
     this.unlisten?.();
     await this.heartbeat?.stop();
@@ -161,8 +162,9 @@ export class JobRunner<S> {
     // Finished, cancelled, removed, not due, or in other hands: nothing to do for this delivery.
     if (job === undefined) return;
     const implementation = this.implementations.get(job.name);
-    if (implementation === undefined)
+    if (implementation === undefined) {
       return this.fail(job, undefined, `No worker knows the job "${job.name}".`);
+    }
     if (job.crashes >= MAX_CRASHES) {
       return this.fail(job, implementation.contract, `Its process died ${job.crashes} times while it ran.`);
     }
@@ -223,7 +225,7 @@ export class JobRunner<S> {
     return {
       jobId: id,
       number: claim,
-      transaction: (work) => fenced(work, async () => undefined),
+      transaction: (work) => fenced(work, () => Promise.resolve()),
       finish: async (work) => {
         const value = await fenced(work, async (tx) => {
           await store.finish(tx, id, claim, {
@@ -304,8 +306,8 @@ export class JobRunner<S> {
     throw new Undeliverable(error);
   }
 
-  private async beat(): Promise<void> {
-    if (this.executions.size === 0) return;
+  private async beat(): Promise<false> {
+    if (this.executions.size === 0) return false;
     const { pool, store } = this.options;
     const beating = [...this.executions].filter((execution) => !execution.finished);
     const mine = await store.beat(
@@ -316,6 +318,7 @@ export class JobRunner<S> {
       if (mine.has(execution.job.id) || execution.finished) continue;
       execution.abort.abort(new StaleExecution('The job was cancelled or is in other hands.'));
     }
+    return false;
   }
 
   private async whenIdle(timeoutMs: number): Promise<void> {

@@ -44,7 +44,7 @@ export class JobSweeper {
       startLoop({
         name: 'schedules',
         everyMs: reconcileSeconds * 1_000,
-        work: () => this.reconcile(),
+        work: () => this.reconcile().then(() => false),
         log,
       }),
       startLoop({

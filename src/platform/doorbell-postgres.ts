@@ -59,6 +59,7 @@ export class PostgresDoorbell implements Doorbell {
 
   async #stayConnected(): Promise<void> {
     const { log } = this.#options;
+    const { signal } = this.#closing;
     let retryMs = FIRST_RETRY_MS;
     while (!this.#isClosing) {
       const lost = new AbortController();
@@ -71,7 +72,7 @@ export class PostgresDoorbell implements Doorbell {
         void this.#flush();
         await this.#keepAlive(client, AbortSignal.any([lost.signal, this.#closing.signal]));
       } catch (error) {
-        if (!this.#isClosing) log.warn({ err: error, retryMs }, 'doorbell connection lost');
+        if (!signal.aborted) log.warn({ err: error, retryMs }, 'doorbell connection lost');
       }
       this.#client = undefined;
       destroy(client);

@@ -235,7 +235,6 @@ describe('slow subscribers', () => {
     await node.close();
     node = await startNode(database.url, doorbells.Postgres(database.url), {
       limits: { events: 10, bytes: 100_000 },
-      patienceMs: 200,
     });
   });
 
@@ -270,6 +269,11 @@ describe('slow subscribers', () => {
   });
 
   test('one that stays behind is closed with a reason, and resumes where it was', async () => {
+    await node.close();
+    node = await startNode(database.url, doorbells.Postgres(database.url), {
+      limits: { events: 10, bytes: 100_000 },
+      patienceMs: 200,
+    });
     const told: string[] = [];
     const stream = await node.hub.subscribe(projectInterest(world), {
       after: undefined,

@@ -13,19 +13,19 @@ import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { WebSocketServer } from 'ws';
 import type { RawData, WebSocket } from 'ws';
-import { createContext } from '../graphql/context.js';
-import type { ErrorPresenter } from '../graphql/errors.js';
-import { asGraphqlError } from '../graphql/gate.js';
-import type { OperationGate } from '../graphql/gate.js';
-import { stringifyWithRawJson } from '../graphql/raw-json.js';
+import { createContext } from './context.js';
+import type { ErrorPresenter } from './errors.js';
+import { asGraphqlError } from './gate.js';
+import type { OperationGate } from './gate.js';
+import { stringifyWithRawJson } from './raw-json.js';
 import type { Clock } from '../platform/clock.js';
 import { AppError, findAppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
 import type { Authenticator, Credentials } from '../tenancy/authenticator.js';
 import type { Principal } from '../tenancy/principal.js';
-import type { LiveContext } from './live.resolver.js';
-import type { LiveService } from './live.service.js';
-import { LiveSocket } from './live-socket.js';
+import type { LiveContext } from '../live/live.resolver.js';
+import type { LiveService } from '../live/live.service.js';
+import { Socket } from './socket.js';
 import { sharingKey } from './shared-payloads.js';
 import { CLOSE, SOCKET_LIMITS } from './socket-limits.js';
 import type { SocketLimits } from './socket-limits.js';
@@ -52,7 +52,7 @@ export interface SocketServerDeps {
 }
 
 interface Extra {
-  readonly socket: LiveSocket;
+  readonly socket: Socket;
 }
 type SocketContext = Context<Record<string, unknown>, Extra>;
 /** What onSubscribe hands to subscribe through graphql-ws. */
@@ -66,7 +66,7 @@ const GOODBYE_MS = 2_000;
 export class SocketServer {
   readonly #deps: SocketServerDeps;
   readonly #limits: SocketLimits;
-  readonly #sockets = new Set<LiveSocket>();
+  readonly #sockets = new Set<Socket>();
   readonly #closing = new AbortController();
   readonly #acceptor: WebSocketServer;
   readonly #protocol;
@@ -148,7 +148,7 @@ export class SocketServer {
 
   #accept(webSocket: WebSocket, request: IncomingMessage): void {
     const { clock, log } = this.#deps;
-    const socket = new LiveSocket({
+    const socket = new Socket({
       socket: webSocket,
       request,
       requestId: randomUUID(),
@@ -258,7 +258,7 @@ export class SocketServer {
     }
   }
 
-  #contextFor(socket: LiveSocket): LiveContext {
+  #contextFor(socket: Socket): LiveContext {
     const { principal, requestId } = socket;
     return {
       ...createContext({ principal, requestId, signal: this.#closing.signal }),
@@ -279,14 +279,14 @@ export class SocketServer {
     );
   }
 
-  #turnAway(socket: LiveSocket, error: unknown): void {
+  #turnAway(socket: Socket, error: unknown): void {
     const refusal = findAppError(error);
     if (refusal === undefined) this.#fault(socket, error);
     else if (refusal.retryAfterSeconds === undefined) socket.close(CLOSE.forbidden, refusal.message);
     else socket.close(CLOSE.tryLater, refusal.message);
   }
 
-  #fault(socket: LiveSocket, error: unknown): void {
+  #fault(socket: Socket, error: unknown): void {
     this.#deps.log.error({ err: error, requestId: socket.requestId }, 'socket failed');
     socket.close(CLOSE.internalError, 'Something went wrong on our side.');
   }
@@ -309,7 +309,7 @@ export class SocketServer {
     }
   }
 
-  async #recheck(socket: LiveSocket, given: Principal, nowMs: number): Promise<void> {
+  async #recheck(socket: Socket, given: Principal, nowMs: number): Promise<void> {
     socket.checkedAtMs = nowMs;
     if (socket.credentials === undefined) return;
     try {

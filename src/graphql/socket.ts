@@ -9,7 +9,7 @@ import type { CloseCode, SocketLimits } from './socket-limits.js';
 /** A peer that does not answer the close frame is cut off after this. */
 const FAREWELL_MS = 3_000;
 
-export class LiveSocket {
+export class Socket {
   readonly requestId: string;
   readonly request: IncomingMessage;
   principal: Principal | undefined;

@@ -4,8 +4,8 @@
  */
 import { createSourceEventStream, execute, GraphQLError } from 'graphql';
 import type { DocumentNode, ExecutionResult, FormattedExecutionResult, GraphQLSchema } from 'graphql';
-import type { ErrorPresenter } from '../graphql/errors.js';
-import type { LiveContext } from './live.resolver.js';
+import type { ErrorPresenter } from './errors.js';
+import type { LiveContext } from '../live/live.resolver.js';
 import { sharedPayload } from './shared-payloads.js';
 
 export interface SocketOperation {

@@ -58,7 +58,16 @@ export function createPool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({ ...connectionConfig(options), max: options.max, idleTimeoutMillis: 30_000 });
   // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
   pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));
+  keepProcessOnLostConnection(pool);
   return pool;
+}
+
+/**
+ * A connection that is lost while it is checked out reports so twice: to the statement that runs, and as an event.
+ * The pool listens for that event on idle connections only, and an event nobody listens to ends the process.
+ */
+export function keepProcessOnLostConnection(pool: pg.Pool): void {
+  pool.on('connect', (client) => client.on('error', () => undefined));
 }
 
 /** Server conditions after which the whole transaction may be run again: serialization, deadlock, shutdown, lost connection. */

@@ -95,6 +95,31 @@ describe.each(engineNames)('workers that die, on %s', (name) => {
   }, 150_000);
 });
 
+test('workers whose database connections were all cut work again within ten seconds', async () => {
+  const kit = await createKit('postgres');
+  try {
+    await kit.work([
+      handle(contract, async ({ payload, claim }) => {
+        await claim.finish((tx) => recordResult(tx, payload.unit, claim.number));
+      }),
+    ]);
+    const before = await kit.enqueue(contract, 'before');
+    await eventually(async () => expect((await kit.job(before)).state).toBe('succeeded'));
+    const { rowCount } = await kit.database.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid()`,
+    );
+    expect(rowCount).toBeGreaterThan(3);
+    const cutAt = performance.now();
+    const after = await eventually(() => kit.enqueue(contract, 'after'));
+    await eventually(async () => expect((await kit.job(after)).state).toBe('succeeded'), PATIENT);
+    expect(performance.now() - cutAt).toBeLessThan(10_000);
+    expect(await kit.results('after')).toBe(1);
+  } finally {
+    await kit.close();
+  }
+}, 60_000);
+
 describe('a Redis that forgets', () => {
   const run = redisUrl === undefined ? test.skip : test;
 

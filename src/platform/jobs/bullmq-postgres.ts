@@ -5,7 +5,7 @@
  */
 import { runMigrations } from 'bullmq';
 import pg from 'pg';
-import { connectionConfig } from '../db.js';
+import { connectionConfig, keepProcessOnLostConnection } from '../db.js';
 import type { Queryable } from '../db.js';
 import type { Logger } from '../log.js';
 import { deliveryId } from './job.js';
@@ -91,5 +91,6 @@ export function createEnginePool(options: { url: string; listeners: number; log:
     idleTimeoutMillis: 30_000,
   });
   pool.on('error', (error) => options.log.warn({ err: error, pool: 'jobs' }, 'idle connection lost'));
+  keepProcessOnLostConnection(pool);
   return pool;
 }

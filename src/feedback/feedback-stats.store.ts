@@ -44,28 +44,46 @@ export class FeedbackStatsStore {
     );
   }
 
-  /** Per project and key, of feedback on runs or on projects as a whole. Relies on feedback_by_project. */
+  /**
+   * Per project and key, of feedback on runs or on projects as a whole. Relies on feedback_by_project.
+   * @param waiting feedback that is not filed yet, and the project its run is in.
+   */
   async byProjects(
     db: Queryable,
     scope: WorkspaceScope,
     projectIds: readonly string[],
     level: 'run' | 'session',
+    waiting: readonly { readonly id: string; readonly projectId: string }[],
   ): Promise<Map<string, FeedbackStats[]>> {
     if (projectIds.length === 0) return new Map();
-    const filed = `select f.project_id::text as "group", f.* from feedback f
-      where f.workspace_id = $1 and f.project_id = any ($2::uuid[]) and ${level === 'run' ? 'f.run_id is not null' : 'f.run_id is null and f.thread_id is null'}`;
-    const waiting = `select r.project_id::text as "group", f.* from feedback f
-      join runs r on r.workspace_id = $1 and r.id = f.run_id and r.project_id = any ($2::uuid[])
-      where f.workspace_id = $1 and f.project_id is null and f.run_id is not null`;
-    return this.#grouped(db, 'by_projects', level === 'run' ? [filed, waiting] : [filed], [
-      scope.workspaceId,
-      projectIds,
-    ]);
+    const params: unknown[] = [scope.workspaceId, projectIds];
+    const parts = [
+      `select f.project_id::text as "group", f.* from feedback f
+       where f.workspace_id = $1 and f.project_id = any ($2::uuid[])
+         and ${level === 'run' ? 'f.run_id is not null' : 'f.run_id is null and f.thread_id is null'}`,
+    ];
+    if (level === 'run' && waiting.length > 0) {
+      params.push(
+        waiting.map(({ id }) => id),
+        waiting.map(({ projectId }) => projectId),
+      );
+      parts.push(
+        `select w.project_id::text as "group", f.*
+         from unnest($3::uuid[], $4::uuid[]) as w (id, project_id)
+         join feedback f on f.workspace_id = $1 and f.id = w.id and f.project_id is null`,
+      );
+    }
+    return this.#grouped(db, 'by_projects', parts, params);
   }
 
   /** Per key, of everything a filter matches. */
-  async ofFilter(db: Queryable, scope: WorkspaceScope, filter: FeedbackFilter): Promise<FeedbackStats[]> {
-    const { sources, params } = feedbackSources(scope, filter);
+  async ofFilter(
+    db: Queryable,
+    scope: WorkspaceScope,
+    filter: FeedbackFilter,
+    waitingIds: readonly string[],
+  ): Promise<FeedbackStats[]> {
+    const { sources, params } = feedbackSources(scope, filter, waitingIds);
     const parts = sources.map((source) => `select 'all' as "group", f.* ${source}`);
     return (await this.#grouped(db, 'of_filter', parts, params)).get('all') ?? [];
   }

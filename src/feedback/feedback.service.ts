@@ -18,7 +18,14 @@ import type { FeedbackConfig } from './feedback-config.js';
 import { definitionProblems } from './feedback-config.js';
 import type { FeedbackConfigStore } from './feedback-config.store.js';
 import type { FeedbackStats, FeedbackStatsStore } from './feedback-stats.store.js';
-import type { FeedbackFilter, FeedbackPage, FeedbackRow, FeedbackStore } from './feedback.store.js';
+import type {
+  FeedbackFilter,
+  FeedbackPage,
+  FeedbackRow,
+  FeedbackStore,
+  RunPlace,
+  WaitingFeedback,
+} from './feedback.store.js';
 import {
   cleanJson,
   completeJudgement,
@@ -49,6 +56,11 @@ interface Candidate {
   readonly row: FeedbackRow;
 }
 
+const DAY_MS = 86_400_000;
+/** How far back readers look for feedback that upkeep has not filed yet, and at how many at most. */
+const WAITING_SHOWN_MS = DAY_MS;
+const MAX_WAITING_SHOWN = 1_000;
+const WAITING_TRIED_MS = 7 * DAY_MS;
 const WAITING_PAGE = 500;
 const WAITING_PAGES = 20;
 
@@ -303,12 +315,14 @@ export class FeedbackService {
 
   /** Up to `limit + 1`, newest first, in reading order. */
   async list(principal: Principal, filter: FeedbackFilter, page: FeedbackPage): Promise<Feedback[]> {
-    return this.#store.list(this.#pool, requireScope(principal, 'read'), filter, page);
+    const scope = requireScope(principal, 'read');
+    return this.#store.list(this.#pool, scope, filter, page, await this.#waitingIn(scope, filter));
   }
 
   /** How many match, counted up to `limit`. */
   async count(principal: Principal, filter: FeedbackFilter, limit: number): Promise<number> {
-    return this.#store.count(this.#pool, requireScope(principal, 'read'), filter, limit);
+    const scope = requireScope(principal, 'read');
+    return this.#store.count(this.#pool, scope, filter, limit, await this.#waitingIn(scope, filter));
   }
 
   /** Those of `ids` that exist, in no particular order. */
@@ -341,23 +355,60 @@ export class FeedbackService {
     projectIds: readonly string[],
     level: 'run' | 'session',
   ): Promise<Map<string, FeedbackStats[]>> {
-    return this.#stats.byProjects(this.#pool, requireScope(principal, 'read'), projectIds, level);
+    const scope = requireScope(principal, 'read');
+    const waiting = level === 'run' ? await this.#waiting(scope) : [];
+    const own = waiting.filter(({ projectId }) => projectIds.includes(projectId));
+    return this.#stats.byProjects(this.#pool, scope, projectIds, level, own);
   }
 
   /** Per key, of everything the filter matches. */
   async statsOf(principal: Principal, filter: FeedbackFilter): Promise<FeedbackStats[]> {
-    return this.#stats.ofFilter(this.#pool, requireScope(principal, 'read'), filter);
+    const scope = requireScope(principal, 'read');
+    return this.#stats.ofFilter(this.#pool, scope, filter, await this.#waitingIn(scope, filter));
+  }
+
+  /**
+   * Feedback that came before its run, where the run is there by now. Between two rounds of upkeep such feedback
+   * is not filed yet, and still belongs into what is read of its project.
+   */
+  async #waiting(scope: WorkspaceScope): Promise<(RunPlace & { id: string })[]> {
+    const since = new Date(this.#clock.now().getTime() - WAITING_SHOWN_MS).toISOString();
+    const waiting = await this.#store.listWaitingOf(this.#pool, scope, since, MAX_WAITING_SHOWN);
+    return this.#placed(scope, waiting);
+  }
+
+  /** Ids of waiting feedback a filter by project or trace asks for. */
+  async #waitingIn(scope: WorkspaceScope, { projectIds, traceId }: FeedbackFilter): Promise<string[]> {
+    if (projectIds === undefined && traceId === undefined) return [];
+    return (await this.#waiting(scope))
+      .filter((place) => projectIds === undefined || projectIds.includes(place.projectId))
+      .filter((place) => traceId === undefined || place.traceId === traceId)
+      .map(({ id }) => id);
+  }
+
+  async #placed(
+    scope: WorkspaceScope,
+    waiting: readonly WaitingFeedback[],
+  ): Promise<(RunPlace & { id: string })[]> {
+    const runIds = [...new Set(waiting.map(({ runId }) => runId))];
+    const places = await this.#store.findRuns(this.#pool, scope, runIds);
+    return waiting.flatMap(({ id, runId }) => {
+      const place = places.get(runId);
+      return place === undefined ? [] : [{ ...place, id }];
+    });
   }
 
   /**
    * Upkeep: files feedback that came before its run, and tells subscribers about it. Two at once do no harm.
-   * Returns how many were filed. Feedback whose run never comes stays waiting and is passed over each time.
+   * Returns how many were filed. Feedback whose run does not come within a week is not looked
+   * at again; it is still found by its run.
    */
   async attachWaiting(): Promise<number> {
+    const since = new Date(this.#clock.now().getTime() - WAITING_TRIED_MS).toISOString();
     let attached = 0;
     let before: { createdAt: string; id: string } | undefined;
     for (let page = 0; page < WAITING_PAGES; page += 1) {
-      const waiting = await this.#store.listWaiting(this.#pool, WAITING_PAGE, before);
+      const waiting = await this.#store.listWaiting(this.#pool, since, WAITING_PAGE, before);
       for (const workspaceId of new Set(waiting.map((each) => each.workspaceId))) {
         const own = waiting.filter((each) => each.workspaceId === workspaceId);
         attached += await this.#attach(trustedScope(workspaceId), own);
@@ -369,14 +420,8 @@ export class FeedbackService {
     return attached;
   }
 
-  async #attach(scope: WorkspaceScope, waiting: readonly { id: string; runId: string }[]): Promise<number> {
-    const places = await this.#store.findRuns(this.#pool, scope, [
-      ...new Set(waiting.map(({ runId }) => runId)),
-    ]);
-    const found = waiting.flatMap(({ id, runId }) => {
-      const place = places.get(runId);
-      return place === undefined ? [] : [{ ...place, id }];
-    });
+  async #attach(scope: WorkspaceScope, waiting: readonly WaitingFeedback[]): Promise<number> {
+    const found = await this.#placed(scope, waiting);
     if (found.length === 0) return 0;
     const { stored, published } = await transaction(this.#pool, async (tx) => {
       const stored = await this.#store.attach(tx, scope, found);

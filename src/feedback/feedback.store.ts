@@ -80,31 +80,41 @@ export const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "trace
   f.thread_id as "threadId", f.run_start_time as "runStartTime", f.created_at as "createdAt",
   f.updated_at as "updatedAt"`;
 
-// A run's day is named by its id, or kept in run_locator, or the stray one: three index look-ups at most per
-// run instead of one per partition.
-const RUN_PLACES = `select asked.id as "runId", r.trace_id as "traceId", r.project_id as "projectId",
-    r.thread_id as "threadId", r.start_time as "startTime"
-  from unnest($2::uuid[], $3::date[]) as asked (id, day)
-  left join run_locator l on l.workspace_id = $1 and l.run_id = asked.id
-  cross join lateral (
-    select trace_id, project_id, thread_id, start_time
-    from runs
-    where workspace_id = $1 and id = asked.id and day in (asked.day, l.day, date '${STRAY_DAY}')
-    limit 1
-  ) r`;
+/** Feedback whose run was unknown when it came. */
+export interface WaitingFeedback {
+  readonly id: string;
+  readonly runId: string;
+}
 
 export class FeedbackStore {
-  /** Facts of those runs that exist, by run id. At most as many as asked for. */
+  /**
+   * Facts of those runs that exist, by run id. At most as many as asked for. The days are found first and bound as
+   * constants, because only then does Postgres leave the other partitions out of the plan.
+   */
   async findRuns(
     db: Queryable,
     scope: WorkspaceScope,
     runIds: readonly string[],
   ): Promise<Map<string, RunPlace>> {
     if (runIds.length === 0) return new Map();
-    const days = runIds.map((id) => naturalDay(id) ?? null);
+    const located = await db.query<{ day: string }>(
+      `/* feedback.find_run_days */
+       select distinct day from run_locator where workspace_id = $1 and run_id = any ($2::uuid[]) limit $3`,
+      [scope.workspaceId, runIds, runIds.length],
+    );
+    const days = new Set([STRAY_DAY, ...located.rows.map(({ day }) => day)]);
+    for (const id of runIds) {
+      const day = naturalDay(id);
+      if (day !== undefined) days.add(day);
+    }
     const { rows } = await db.query<RunPlace & Record<string, unknown>>(
-      `/* feedback.find_runs */ ${RUN_PLACES}`,
-      [scope.workspaceId, runIds, days],
+      `/* feedback.find_runs */
+       select id as "runId", trace_id as "traceId", project_id as "projectId", thread_id as "threadId",
+         start_time as "startTime"
+       from runs
+       where workspace_id = $1 and id = any ($2::uuid[]) and day = any ($3::date[])
+       limit $4`,
+      [scope.workspaceId, runIds, [...days], runIds.length],
     );
     return new Map(rows.map((row) => [row.runId, row]));
   }
@@ -167,8 +177,9 @@ export class FeedbackStore {
     scope: WorkspaceScope,
     filter: FeedbackFilter,
     page: FeedbackPage,
+    waitingIds: readonly string[] = [],
   ): Promise<Feedback[]> {
-    const { sources, params } = feedbackSources(scope, filter);
+    const { sources, params } = feedbackSources(scope, filter, waitingIds);
     const behind = keysetCondition(IN_TABLE, page, params);
     const offset = page.offset ?? 0;
     const reach = `$${params.push(page.limit + 1 + offset)}`;
@@ -185,8 +196,14 @@ export class FeedbackStore {
   }
 
   /** How many match, counted up to `limit`. */
-  async count(db: Queryable, scope: WorkspaceScope, filter: FeedbackFilter, limit: number): Promise<number> {
-    const { sources, params } = feedbackSources(scope, filter);
+  async count(
+    db: Queryable,
+    scope: WorkspaceScope,
+    filter: FeedbackFilter,
+    limit: number,
+    waitingIds: readonly string[] = [],
+  ): Promise<number> {
+    const { sources, params } = feedbackSources(scope, filter, waitingIds);
     const reach = `$${params.push(limit)}`;
     const branches = sources.map((source) => `(select 1 ${source} limit ${reach})`);
     const { rows } = await db.query<{ count: number }>(
@@ -288,24 +305,44 @@ export class FeedbackStore {
     return rows;
   }
 
+  /** A workspace's feedback that came before its run, newest first. Relies on feedback_unattached. */
+  async listWaitingOf(
+    db: Queryable,
+    scope: WorkspaceScope,
+    since: string,
+    limit: number,
+  ): Promise<WaitingFeedback[]> {
+    const { rows } = await db.query<WaitingFeedback & Record<string, unknown>>(
+      `/* feedback.list_waiting_of */
+       select id, run_id as "runId"
+       from feedback
+       where workspace_id = $1 and project_id is null and run_id is not null and created_at >= $2
+       order by created_at desc
+       limit $3`,
+      [scope.workspaceId, since, limit],
+    );
+    return rows;
+  }
+
   /**
-   * Feedback of any workspace that came before its run, newest first, older than `before`. Upkeep only: what is
-   * found is filed per workspace. Relies on feedback_unattached.
+   * The same of all workspaces, older than `before`. Upkeep only: what is found is filed per workspace. Relies on
+   * feedback_unattached.
    */
   async listWaiting(
     db: Queryable,
+    since: string,
     limit: number,
     before?: { readonly createdAt: string; readonly id: string },
-  ): Promise<{ workspaceId: string; id: string; runId: string; createdAt: string }[]> {
-    const { rows } = await db.query<{ workspaceId: string; id: string; runId: string; createdAt: string }>(
+  ): Promise<(WaitingFeedback & { workspaceId: string; createdAt: string })[]> {
+    const { rows } = await db.query<WaitingFeedback & { workspaceId: string; createdAt: string }>(
       `/* feedback.list_waiting */
        select workspace_id as "workspaceId", id, run_id as "runId", created_at as "createdAt"
        from feedback
-       where project_id is null and run_id is not null
-         and ($2::timestamptz is null or (created_at, id) < ($2::timestamptz, $3::uuid))
+       where project_id is null and run_id is not null and created_at >= $2
+         and ($3::timestamptz is null or (created_at, id) < ($3::timestamptz, $4::uuid))
        order by created_at desc, id desc
        limit $1`,
-      [limit, before?.createdAt ?? null, before?.id ?? null],
+      [limit, since, before?.createdAt ?? null, before?.id ?? null],
     );
     return rows;
   }
@@ -348,55 +385,49 @@ const LEVELS: Readonly<Record<FeedbackLevel, string>> = {
 };
 
 /**
- * The `from … where` clauses whose union is what a filter asks for. A filter by project has two: what is filed
- * there, and what waits for a run that is there; each has its own index and they cannot overlap.
+ * The `from … where` clauses whose union is what a filter asks for. A filter by project or trace has two: what is
+ * filed there, and what waits although its run is there by now (`waitingIds`). They cannot overlap.
  */
 export function feedbackSources(
   scope: WorkspaceScope,
   filter: FeedbackFilter,
+  waitingIds: readonly string[],
 ): { sources: string[]; params: unknown[] } {
   const params: unknown[] = [scope.workspaceId];
   const bind = (value: unknown): string => `$${params.push(value)}`;
   const where = ['f.workspace_id = $1'];
-  if (filter.ids !== undefined) where.push(`f.id = any (${bind(filter.ids)}::uuid[])`);
-  if (filter.runIds !== undefined) where.push(`f.run_id = any (${bind(filter.runIds)}::uuid[])`);
-  if (filter.traceId !== undefined) {
-    const trace = bind(filter.traceId);
-    where.push(
-      `(f.trace_id = ${trace} or (f.trace_id is null and f.run_id in
-         (select r.id from runs r where r.workspace_id = $1 and r.trace_id = ${trace})))`,
-    );
-  }
-  if (filter.keys !== undefined) where.push(`f.key = any (${bind(filter.keys)}::text[])`);
-  if (filter.sourceTypes !== undefined) {
-    where.push(`f.source_type = any (${bind(filter.sourceTypes)}::text[])`);
-  }
+  const add = (condition: string): void => {
+    where.push(condition);
+  };
+  if (filter.ids !== undefined) add(`f.id = any (${bind(filter.ids)}::uuid[])`);
+  if (filter.runIds !== undefined) add(`f.run_id = any (${bind(filter.runIds)}::uuid[])`);
+  if (filter.keys !== undefined) add(`f.key = any (${bind(filter.keys)}::text[])`);
+  if (filter.sourceTypes !== undefined) add(`f.source_type = any (${bind(filter.sourceTypes)}::text[])`);
   if (filter.userIds !== undefined) {
     const users = bind(filter.userIds);
-    where.push(
+    add(
       `(f.source ->> 'user_id' = any (${users}::text[]) or f.source ->> 'ls_user_id' = any (${users}::text[]))`,
     );
   }
-  if (filter.hasScore !== undefined) where.push(`f.score is ${filter.hasScore ? 'not ' : ''}null`);
-  if (filter.hasComment !== undefined) where.push(`f.comment is ${filter.hasComment ? 'not ' : ''}null`);
-  if (filter.level !== undefined) where.push(LEVELS[filter.level]);
-  if (filter.threadId !== undefined) where.push(`f.thread_id = ${bind(filter.threadId)}`);
-  if (filter.createdFrom !== undefined) {
-    where.push(`f.created_at >= ${bind(filter.createdFrom)}::timestamptz`);
-  }
-  if (filter.createdTo !== undefined) where.push(`f.created_at < ${bind(filter.createdTo)}::timestamptz`);
+  if (filter.hasScore !== undefined) add(`f.score is ${filter.hasScore ? 'not ' : ''}null`);
+  if (filter.hasComment !== undefined) add(`f.comment is ${filter.hasComment ? 'not ' : ''}null`);
+  if (filter.level !== undefined) add(LEVELS[filter.level]);
+  if (filter.threadId !== undefined) add(`f.thread_id = ${bind(filter.threadId)}`);
+  if (filter.createdFrom !== undefined) add(`f.created_at >= ${bind(filter.createdFrom)}::timestamptz`);
+  if (filter.createdTo !== undefined) add(`f.created_at < ${bind(filter.createdTo)}::timestamptz`);
   if (filter.comparativeExperimentId !== undefined) {
-    where.push(`f.comparative_experiment_id = ${bind(filter.comparativeExperimentId)}`);
+    add(`f.comparative_experiment_id = ${bind(filter.comparativeExperimentId)}`);
   }
   const common = `from feedback f where ${where.join(' and ')}`;
-  if (filter.projectIds === undefined) return { sources: [common], params };
-  const projects = bind(filter.projectIds);
-  return {
-    sources: [
-      `${common} and f.project_id = any (${projects}::uuid[])`,
-      `${common} and f.project_id is null and f.run_id is not null and exists
-         (select 1 from runs r where r.workspace_id = $1 and r.id = f.run_id and r.project_id = any (${projects}::uuid[]))`,
-    ],
-    params,
-  };
+  const places: string[] = [];
+  if (filter.projectIds !== undefined) places.push(`f.project_id = any (${bind(filter.projectIds)}::uuid[])`);
+  if (filter.traceId !== undefined) places.push(`f.trace_id = ${bind(filter.traceId)}`);
+  const sources = [[common, ...places].join(' and ')];
+  if (waitingIds.length > 0) {
+    const ids = bind(waitingIds);
+    sources.push(
+      `${common} and f.id = any (${ids}::uuid[]) and not coalesce(${places.join(' and ')}, false)`,
+    );
+  }
+  return { sources, params };
 }

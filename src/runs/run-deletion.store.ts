@@ -30,41 +30,60 @@ const CASCADE: readonly string[] = [
   `/* runs.delete_locators */ delete from run_locator where workspace_id = $1 and run_id = any($2::uuid[])`,
 ];
 
+/** Which traces of a project, and where their runs can be. */
+export interface TracesToDelete {
+  readonly projectId: string;
+  readonly traceIds: readonly string[];
+  readonly days: readonly string[];
+}
+
 /**
- * Deletes the traces that have a run in the project, in whatever projects their other runs are, and marks them so
- * that late events do not bring them back. Returns the traces found.
+ * Marks the traces that have a run in the project as deleted, and returns them. Once this is committed, no event
+ * makes a run of them: writers look at the marks before they write, and the lock waits for those that looked
+ * before. It holds writers up for the moment it takes, hence a transaction of its own without the deletion.
  */
-export async function deleteTraces(
+export async function buryTraces(
   tx: Queryable,
   scope: WorkspaceScope,
-  request: { projectId: string; traceIds: readonly string[]; days: readonly string[]; now: Date },
-): Promise<{ traceIds: string[]; runs: number }> {
-  const { rows: found } = await tx.query<{ traceId: string }>(
+  { projectId, traceIds, days }: TracesToDelete,
+  now: Date,
+): Promise<string[]> {
+  const { rows } = await tx.query<{ traceId: string }>(
     `/* traces.find_of_project */
     select distinct trace_id as "traceId"
     from runs
     where workspace_id = $1 and trace_id = any($2::uuid[]) and project_id = $3 and day = any($4::date[])
     limit $5`,
-    [scope.workspaceId, request.traceIds, request.projectId, request.days, request.traceIds.length],
+    [scope.workspaceId, traceIds, projectId, days, traceIds.length],
   );
-  const traceIds = found.map(({ traceId }) => traceId);
-  if (traceIds.length === 0) return { traceIds, runs: 0 };
+  const found = rows.map(({ traceId }) => traceId);
+  if (found.length === 0) return [];
+  await tx.query('/* traces.await_writers */ lock table trace_tombstones in access exclusive mode');
   await tx.query(
     `/* traces.bury */
     insert into trace_tombstones (workspace_id, trace_id, deleted_at)
-    select $1, trace_id, $3 from unnest($2::uuid[]) t (trace_id) order by trace_id
+    select $1, trace_id, $3 from unnest($2::uuid[]) t (trace_id)
     on conflict (workspace_id, trace_id) do nothing`,
-    [scope.workspaceId, traceIds, request.now.toISOString()],
+    [scope.workspaceId, found, now.toISOString()],
   );
+  return found;
+}
+
+/** Deletes all runs of buried traces, in whatever projects they are. Repeating it is harmless. */
+export async function deleteTraces(
+  tx: Queryable,
+  scope: WorkspaceScope,
+  { traceIds, days }: Pick<TracesToDelete, 'traceIds' | 'days'>,
+): Promise<number> {
   const { rows } = await tx.query<DeletedRun & Record<string, unknown>>(
     `/* traces.delete */
     delete from runs
     where workspace_id = $1 and trace_id = any($2::uuid[]) and day = any($3::date[])
     returning id, trace_id as "traceId", project_id as "projectId"`,
-    [scope.workspaceId, traceIds, request.days],
+    [scope.workspaceId, traceIds, days],
   );
   await forget(tx, scope, rows);
-  return { traceIds, runs: rows.length };
+  return rows.length;
 }
 
 /**

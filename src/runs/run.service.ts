@@ -16,7 +16,7 @@ import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
 import type { RunField, RunRow } from './run-columns.js';
 import type { RunDay, RunDayStore, TimeRange } from './run-day.store.js';
-import { deleteRunsOfProject, deleteTraces } from './run-deletion.store.js';
+import { buryTraces, deleteRunsOfProject, deleteTraces } from './run-deletion.store.js';
 import type { RunQuery } from './run-query.js';
 import { assertStatsShape } from './run-stats.js';
 import type { RunStatsResult, StatsShape } from './run-stats.js';
@@ -222,12 +222,16 @@ export class RunService {
       });
     }
     if (traceIds.length === 0) return [];
-    const days = await this.deps.days.ofTraces(scope, traceIds);
-    const deleted = await transaction(this.deps.pool, (tx) =>
-      deleteTraces(tx, scope, { projectId, traceIds, days, now: this.deps.clock.now() }),
-    );
-    if (deleted.runs > 0) this.deps.doorbell.ring(FEED_TOPIC);
-    return deleted.traceIds;
+    const { pool, days, clock, doorbell } = this.deps;
+    const known = await days.ofTraces(scope, traceIds);
+    const request = { projectId, traceIds, days: known };
+    const buried = await transaction(pool, (tx) => buryTraces(tx, scope, request, clock.now()));
+    if (buried.length === 0) return [];
+    // A writer that was waited for may have made the first run of a day.
+    const where = { traceIds: buried, days: await days.ofTraces(scope, buried) };
+    const deleted = await transaction(pool, (tx) => deleteTraces(tx, scope, where));
+    if (deleted > 0) doorbell.ring(FEED_TOPIC);
+    return buried;
   }
 
   /**

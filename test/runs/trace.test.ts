@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { trustedScope } from '../../src/tenancy/principal.js';
+import { eventually } from '../support/eventually.js';
 import type { RunEvent } from '../../src/ingest/run-event.js';
 import { childEvent, createWorld, DAY_MS, idAt, payload, principalOf, rootEvent, segment } from './world.js';
 import type { World } from './world.js';
@@ -212,6 +213,35 @@ test('a deleted trace is gone with all that hung on it, and late events do not b
       ['d', child.id, root.id],
     ].sort(),
   );
+});
+
+test('a run that is being written while its trace is deleted goes with it', async () => {
+  const workspaceId = randomUUID();
+  const root = rootEvent(workspaceId, now);
+  await world.write([root]);
+  const [project] = await world.projects.findProjectsByName(principalOf(workspaceId), ['demo']);
+  const { pool } = world.database;
+  // A writer that has looked for tombstones, found none, and is about to commit.
+  const writer = await pool.connect();
+  await writer.query('begin');
+  await writer.query('select from trace_tombstones where workspace_id = $1', [workspaceId]);
+  await writer.query(
+    `insert into runs select (jsonb_populate_record(r, jsonb_build_object('id', $3::text, 'parent_run_id', $2::text))).*
+     from runs r where workspace_id = $1 and id = $2::uuid`,
+    [workspaceId, root.id, idAt(now)],
+  );
+  const deletion = world.runs.deleteTraces(principalOf(workspaceId), project?.uuid ?? '', [root.id]);
+  await eventually(async () => {
+    const { rows } = await pool.query(
+      `select 1 from pg_locks where not granted and relation = 'trace_tombstones'::regclass`,
+    );
+    expect(rows).toHaveLength(1);
+  });
+  await writer.query('commit');
+  writer.release();
+  expect(await deletion).toEqual([root.id]);
+  const { rows } = await pool.query('select id from runs where workspace_id = $1', [workspaceId]);
+  expect(rows).toEqual([]);
 });
 
 test('deleting needs the write scope and changes nothing without it', async () => {

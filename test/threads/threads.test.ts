@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import type { RunEvent } from '../../src/ingest/run-event.js';
-import { childEvent, createWorld, payload, principalOf, rootEvent } from '../runs/world.js';
+import { childEvent, createWorld, DAY_MS, payload, principalOf, rootEvent } from '../runs/world.js';
 import type { World } from '../runs/world.js';
 
 let world: World;
@@ -123,6 +123,33 @@ test('the number of statements does not grow with the threads', async () => {
     return world.takeStatements().length;
   };
   expect(await count(10)).toBe(await count(1));
+});
+
+test('pages over many days show each thread once, where its newest trace is', async () => {
+  const elsewhere = randomUUID();
+  const events: RunEvent[] = [];
+  for (let day = 0; day < 20; day += 1) {
+    const metadata = { thread_id: `day-${day}` };
+    events.push(rootEvent(elsewhere, base - day * DAY_MS, { metadata }));
+    // Every fourth thread began long before.
+    if (day % 4 === 0) events.push(rootEvent(elsewhere, base - (day + 9) * DAY_MS, { metadata }));
+  }
+  await world.write(events);
+  for (const first of [3, 7, 19]) {
+    const found: string[] = [];
+    for (let after: string | undefined; ;) {
+      const { threads } = await world.query<ThreadsAnswer>(
+        principalOf(elsewhere),
+        `query ($first: Int!, $after: String) { threads(project: { name: "demo" }, first: $first, after: $after) {
+          nodes { threadId } pageInfo { hasNextPage endCursor } } }`,
+        { first, after },
+      );
+      found.push(...threads.nodes.map(({ threadId }) => threadId));
+      if (!threads.pageInfo.hasNextPage) break;
+      after = threads.pageInfo.endCursor;
+    }
+    expect(found).toEqual(Array.from({ length: 20 }, (_, day) => `day-${day}`));
+  }
 });
 
 test('previews are content', async () => {

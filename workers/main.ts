@@ -5,7 +5,7 @@ import { loadConfigOrExit } from '../src/config.js';
 import { prepareInstallation } from '../src/installation.js';
 import { Lifecycle } from '../src/platform/lifecycle.js';
 import { createLogger } from '../src/platform/log.js';
-import { createWorkerApp, createWorkers, serveHealth } from './workers.js';
+import { createWorkers, serveHealth } from './workers.js';
 
 const config = loadConfigOrExit();
 const log = createLogger(config.logLevel, 'workers');
@@ -18,7 +18,7 @@ try {
   }
   const databaseUrl = config.database.url.reveal();
   const { pepper } = await prepareInstallation({ config, databaseUrl, log });
-  const app = createWorkerApp(createApp({ config, databaseUrl, pepper, log, lifecycle }));
+  const app = createApp({ config, databaseUrl, pepper, log, lifecycle });
   const group = await createWorkers(app, config, lifecycle);
   const { port } = await serveHealth(
     app,

@@ -1,65 +1,36 @@
 /** A worker process's parts, over the clients and services of app.ts: job engine, handlers, health port. */
 import type pg from 'pg';
 import type { Config } from '../src/config.js';
-import { FEED_TOPIC } from '../src/live/feed.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
-import { transaction } from '../src/platform/db.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
 import type { Ids } from '../src/platform/ids.js';
 import { createJobEngine } from '../src/platform/jobs/engine.js';
-import { createJobs } from '../src/platform/jobs/queue.js';
 import type { Jobs } from '../src/platform/jobs/queue.js';
 import type { Lifecycle } from '../src/platform/lifecycle.js';
 import type { Logger } from '../src/platform/log.js';
 import type { Metrics } from '../src/platform/metrics.js';
-import { deleteRunsOfProject } from '../src/runs/run-deletion.store.js';
 import { UpkeepService } from '../src/upkeep/upkeep.service.js';
-import type { FeedTrimmer, RunDeleter } from '../src/upkeep/upkeep.service.js';
+import type { RunDeleter } from '../src/upkeep/upkeep.service.js';
 import { UpkeepStore } from '../src/upkeep/upkeep.store.js';
 import { startHealthServer } from './health-server.js';
 import type { HealthServer } from './health-server.js';
 import { concurrency, implementations } from './registry.js';
 import { startWorkers } from './worker-group.js';
-import type { ContinuousWork, WorkerGroup } from './worker-group.js';
+import type { WorkerGroup } from './worker-group.js';
 
 /** What of the app a worker process needs. */
-export interface WorkerBase {
+export interface WorkerApp extends Jobs {
   readonly databaseUrl: string;
-  readonly redisUrl: string | undefined;
   readonly writes: pg.Pool;
   readonly doorbell: Doorbell;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly clock: Clock;
   readonly ids: Ids;
-}
-
-export interface WorkerApp extends WorkerBase, Jobs {
-  readonly feed: FeedTrimmer;
   readonly runs: RunDeleter;
-}
-
-/** Adds what only workers use. */
-export function createWorkerApp(base: WorkerBase): WorkerApp {
-  const { writes, doorbell } = base;
-  return {
-    ...base,
-    ...createJobs(base),
-    feed: new FeedStore({ pool: writes }),
-    runs: {
-      deleteProjectRuns: async (scope, projectId, { batch }) => {
-        const step = await transaction(writes, (tx) => deleteRunsOfProject(tx, scope, projectId, batch));
-        if (step.deleted > 0) doorbell.ring(FEED_TOPIC);
-        return step;
-      },
-    },
-  };
-}
-
-/** Whoever runs workers may add what follows the feed or keeps an index. */
-export interface WorkersOptions {
-  readonly continuous?: readonly ContinuousWork[];
+  /** One process at a time does the work, the others find it taken. */
+  readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
 }
 
 const GRACE_MS = 20_000;
@@ -69,13 +40,12 @@ export async function createWorkers(
   app: WorkerApp,
   config: Pick<Config, 'redis' | 'feed'>,
   lifecycle: Lifecycle,
-  { continuous = [] }: WorkersOptions = {},
 ): Promise<WorkerGroup> {
   const upkeep = new UpkeepService({
     pool: app.writes,
     store: new UpkeepStore({ pool: app.writes }),
     jobs: app.jobStore,
-    feed: app.feed,
+    feed: new FeedStore({ pool: app.writes }),
     runs: app.runs,
     clock: app.clock,
     feedRetentionHours: config.feed.retentionHours,
@@ -99,7 +69,10 @@ export async function createWorkers(
     services: { upkeep },
     implementations,
     concurrency,
-    continuous,
+    // Not woken by the feed: searches look at what is not indexed themselves, and a second's worth is one batch.
+    continuous: [
+      { name: 'search.index', everyMs: 1_000, runOnce: async () => (await app.indexer.runOnce()).behind },
+    ],
     registry: app.metrics.registry,
     clock: app.clock,
     ids: app.ids,

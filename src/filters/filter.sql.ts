@@ -15,7 +15,7 @@ import {
   type SearchLeaf,
   type Test,
 } from './filter.plan.js';
-import { NO_TAIL, searchQuery, type SearchResolution } from './search-resolution.js';
+import { COMPLETE_INDEX, searchQuery, type SearchResolution } from './search-resolution.js';
 import type { FieldSpec, FieldType } from './vocabulary.js';
 
 export interface CompileOptions {
@@ -277,15 +277,15 @@ class Compiler {
       ...this.dayCondition('s'),
       this.indexCondition(leaf),
     ];
-    const { tail, matching } = this.options.search ?? NO_TAIL;
-    let rows = `select s.run_id from run_search s where `;
-    if (tail.length > 0) where.push(`s.run_id <> all(${this.params.once('filter.tail', tail, 'uuid[]')})`);
-    rows += where.join(' and ');
-    if (tail.length > 0) {
-      const found = matching.get(leaf.key);
-      if (found === undefined) throw new Error('the search resolution belongs to other filters');
-      if (found.length > 0) rows += ` union all select unnest(${this.params.add(found, 'uuid[]')})`;
-    }
+    const { outdated, matching } = this.options.search ?? COMPLETE_INDEX;
+    if (outdated.length > 0)
+      where.push(`s.run_id <> all(${this.params.once('filter.outdated', outdated, 'uuid[]')})`);
+    let rows = `select s.run_id from run_search s where ${where.join(' and ')}`;
+    const found = matching.get(leaf.key);
+    if (found === undefined && matching.size > 0)
+      throw new Error('the search resolution belongs to other filters');
+    if (found !== undefined && found.length > 0)
+      rows += ` union all select unnest(${this.params.add(found, 'uuid[]')})`;
     return `(${alias}.id in (${rows}))`;
   }
 

@@ -4,13 +4,17 @@
  */
 
 export interface SearchResolution {
-  /** Runs of the workspace whose index rows may be out of date. */
-  readonly tail: readonly string[];
-  /** Per search leaf (by its key) the runs of the tail that match. Has every leaf of the filters when there is a tail. */
+  /** Runs of the workspace whose index rows are out of date and do not count. */
+  readonly outdated: readonly string[];
+  /**
+   * Per search leaf (by its key) the runs that match but are not indexed in their latest form. Has every leaf of the
+   * filters, unless the index is complete.
+   */
   readonly matching: ReadonlyMap<string, readonly string[]>;
 }
 
-export const NO_TAIL: SearchResolution = { tail: [], matching: new Map() };
+/** The index shows everything. */
+export const COMPLETE_INDEX: SearchResolution = { outdated: [], matching: new Map() };
 
 /**
  * The word every indexed run of a workspace has, so that the index is searched per workspace. Not a word a text

@@ -20,6 +20,8 @@ export interface StaleRun extends SearchableRun {
   readonly id: string;
   readonly day: string;
   readonly revision: number;
+  /** It has an index row, of another revision. */
+  readonly outdated: boolean;
 }
 
 /** Where a walk over all runs stands: the last key looked at. */
@@ -30,6 +32,7 @@ export interface SweepPlace {
 }
 
 interface StaleRow {
+  outdated: boolean;
   workspaceId: string;
   id: string;
   day: string;
@@ -105,7 +108,7 @@ export class SearchStore {
     const { rows } = await db.query<StaleRow>(
       `/* search.stale */
       with candidates as (
-        select asked.id, r.day, row_number() over (order by asked.id) as place,
+        select asked.id, r.day, s.revision is not null as outdated, row_number() over (order by asked.id) as place,
           sum(${PAYLOAD_SIZE}) over (order by asked.id) - (${PAYLOAD_SIZE}) as bytes_before
         from unnest($2::uuid[], $3::date[]) as asked (id, day)
         left join run_locator l on l.workspace_id = $1 and l.run_id = asked.id
@@ -118,7 +121,7 @@ export class SearchStore {
         left join run_search s on s.workspace_id = $1 and s.run_id = asked.id
         where s.revision is distinct from r.revision and ($4::uuid is null or asked.id > $4)
       )
-      select ${STALE_COLUMNS}
+      select c.outdated, ${STALE_COLUMNS}
       from candidates c
       join runs r on r.workspace_id = $1 and r.id = c.id and r.day = c.day
       where c.place <= $5 and c.bytes_before < $6

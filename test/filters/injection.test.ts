@@ -140,7 +140,7 @@ function compiled(filter: Filter): { text: string; values: unknown[] } {
       params,
       scope: trustedScope(WORKSPACE),
       days: ['1970-01-01'],
-      search: { tail: [uuidOf(1)], matching },
+      search: { outdated: [uuidOf(1)], matching },
     },
   );
   return { text, values: params.values };

@@ -8,7 +8,7 @@ import { compilePredicate } from '../../src/filters/filter.predicate.js';
 import { compileRunFilters } from '../../src/filters/filter.sql.js';
 import { parseFilter } from '../../src/filters/filter-text.js';
 import { filterableColumns, filterableRun, type FilterableRow } from '../../src/filters/filterable-run.js';
-import { NO_TAIL } from '../../src/filters/search-resolution.js';
+import { COMPLETE_INDEX } from '../../src/filters/search-resolution.js';
 import { appendFeed } from '../../src/live/feed.js';
 import type { FeedKind } from '../../src/live/feed.js';
 import { FeedStore } from '../../src/live/feed.store.js';
@@ -33,6 +33,8 @@ let database: TestDatabase;
 let pool: pg.Pool;
 let indexer: SearchIndexer;
 let search: SearchService;
+/** A search whose indexer is always busy elsewhere: all that is not indexed is judged on the spot. */
+let unhelped: SearchService;
 const store = new SearchStore();
 // Never the same twice, as the writer's: a deleted run's id does not come back.
 let revision = 0;
@@ -41,7 +43,9 @@ beforeEach(async () => {
   database = await createTestDatabase();
   pool = createPool({ url: database.url, name: 'search', max: 6, statementTimeoutMs: 20_000, log });
   indexer = createIndexer();
-  search = new SearchService({ pool, store, indexer, clock: systemClock });
+  search = new SearchService({ pool, store, indexer, clock: systemClock, log });
+  const idle = { runOnce: () => Promise.resolve({ indexed: 0, behind: false }) };
+  unhelped = new SearchService({ pool, store, indexer: idle, clock: systemClock, log });
 });
 
 afterEach(async () => {
@@ -180,19 +184,23 @@ test('a run is found as soon as it is committed, and the same before and after i
     ['and(eq(output_key, "answer"), neq(output_value, "5"))', [b]],
     ['and(eq(output_key, "answer"), eq(output_value, "5"))', []],
   ];
-  const check = async (): Promise<void> => {
+  const check = async (service: SearchService): Promise<void> => {
     for (const [filter, ids] of expectations) {
-      expect([filter, await find(filter)]).toEqual([filter, [...ids].sort()]);
+      expect([filter, await find(filter, service)]).toEqual([filter, [...ids].sort()]);
     }
   };
-  await check();
-  expect(
-    (await search.resolve(trustedScope(WORKSPACE), { run: parseFilter('search("x")') }))?.tail,
-  ).toHaveLength(3);
+  await check(unhelped);
+  const scope = trustedScope(WORKSPACE);
+  const any = { run: parseFilter('search("agent")') };
+  expect(await unhelped.resolve(scope, any)).toEqual({
+    outdated: [],
+    matching: new Map([['["agent"]', [a]]]),
+  });
 
   expect(await drain()).toBe(4);
-  expect(await search.resolve(trustedScope(WORKSPACE), { run: parseFilter('search("x")') })).toBe(NO_TAIL);
-  await check();
+  expect(await search.resolve(scope, any)).toBe(COMPLETE_INDEX);
+  await check(unhelped);
+  await check(search);
   expect(await find('search("refund policy")', search, OTHER)).toEqual([a]);
 });
 
@@ -204,19 +212,32 @@ test('a changed run is found by its new text only, a deleted one not at all', as
   ]);
   await drain();
   await write([{ id: a, inputs: '{"q":"second"}' }]);
-  expect(await find('search("first")')).toEqual([b]);
-  expect(await find('search("second")')).toEqual([a]);
-  expect(await find('not(search("first"))')).toEqual([a]);
+  expect(await find('search("first")', unhelped)).toEqual([b]);
+  expect(await find('search("second")', unhelped)).toEqual([a]);
+  expect(await find('not(search("first"))', unhelped)).toEqual([a]);
   await remove([b]);
-  expect(await find('search("first")')).toEqual([]);
+  expect(await find('search("first")', unhelped)).toEqual([]);
   expect(await drain()).toBe(1);
   expect(await find('search("second")')).toEqual([a]);
   expect(await count('run_search')).toBe(1);
 });
 
+test('a search brings the index up to date itself, and does without where that fails', async () => {
+  const id = v7();
+  await write([{ id, inputs: '{"q":"apple"}' }]);
+  const failing = { runOnce: () => Promise.reject(new Error('no connection')) };
+  const service = new SearchService({ pool, store, indexer: failing, clock: systemClock, log });
+  expect(await find('search("apple")', service)).toEqual([id]);
+  expect(await count('run_search')).toBe(0);
+  await eventually(async () => {
+    expect(await find('search("apple")')).toEqual([id]);
+    expect(await count('run_search')).toBe(1);
+  });
+});
+
 test('filters without a search cost no statement', async () => {
   const silent = { query: () => Promise.reject(new Error('a statement was sent')) } as unknown as pg.Pool;
-  const service = new SearchService({ pool: silent, store, indexer, clock: systemClock });
+  const service = new SearchService({ pool: silent, store, indexer, clock: systemClock, log });
   const scope = trustedScope(WORKSPACE);
   expect(await service.resolve(scope, undefined)).toBeUndefined();
   expect(await service.resolve(scope, {})).toBeUndefined();
@@ -239,14 +260,14 @@ test('a transaction that commits late is not skipped', async () => {
     await write([{ id: slow, inputs: '{"q":"apple"}' }], WORKSPACE, client);
     await write([{ id: quick, inputs: '{"q":"apple"}' }]);
     expect(await indexer.runOnce()).toEqual({ indexed: 0, behind: false });
-    expect(await find('search("apple")')).toEqual([quick]);
+    expect(await find('search("apple")', unhelped)).toEqual([quick]);
     await client.query('commit');
   } finally {
     client.release();
   }
-  expect(await find('search("apple")')).toEqual([slow, quick].sort());
+  expect(await find('search("apple")', unhelped)).toEqual([slow, quick].sort());
   expect(await drain()).toBe(2);
-  expect(await find('search("apple")')).toEqual([slow, quick].sort());
+  expect(await find('search("apple")', unhelped)).toEqual([slow, quick].sort());
 });
 
 test('several indexers at once index everything once and end at the same position', async () => {
@@ -267,7 +288,7 @@ test('several indexers at once index everything once and end at the same positio
 });
 
 test('a long tail is indexed before it is searched', async () => {
-  const service = new SearchService({ pool, store, indexer, clock: systemClock, maxTail: 10 });
+  const service = new SearchService({ pool, store, indexer, clock: systemClock, log, maxTail: 10 });
   const ids = Array.from({ length: 25 }, () => v7());
   for (const id of ids) await write([{ id, inputs: '{"q":"needle"}' }]);
   expect(await find('search("needle")', service)).toEqual([...ids].sort());
@@ -281,6 +302,7 @@ test('a tail that does not shrink is refused in the end', async () => {
     store,
     indexer: stuck,
     clock: systemClock,
+    log,
     maxTail: 1,
     maxWaitMs: 120,
   });
@@ -391,7 +413,10 @@ test('whatever was written and indexed so far, SQL finds what the predicate find
       const runs = rows.map((row) => filterableRun(row));
       for (const filter of filters) {
         const passes = compilePredicate(filter);
-        expect(await find(filter)).toEqual(runs.filter(passes).map(({ id }) => id));
+        expect(await find(filter, unhelped)).toEqual(runs.filter(passes).map(({ id }) => id));
+      }
+      for (const filter of filters) {
+        expect(await find(filter)).toEqual(runs.filter(compilePredicate(filter)).map(({ id }) => id));
       }
     }),
     { numRuns: 40, seed: 17 },

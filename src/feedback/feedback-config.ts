@@ -2,8 +2,7 @@
 import type { JsonValue } from '../ingest/run-event.js';
 import { problem, type Problem } from '../platform/result.js';
 
-export const FEEDBACK_CONFIG_TYPES = ['continuous', 'categorical', 'freeform'] as const;
-export type FeedbackConfigType = (typeof FEEDBACK_CONFIG_TYPES)[number];
+export type FeedbackConfigType = 'continuous' | 'categorical' | 'freeform';
 
 export interface FeedbackCategory {
   /** The score this category counts as. */

@@ -10,7 +10,7 @@ import type {
   FeedbackConfigType,
 } from './feedback-config.js';
 
-export const FeedbackConfigKind = {
+const FeedbackConfigKind = {
   CONTINUOUS: 'continuous',
   CATEGORICAL: 'categorical',
   FREEFORM: 'freeform',
@@ -26,7 +26,7 @@ registerEnumType(FeedbackConfigKind, {
 });
 
 @ObjectType('FeedbackCategory', { simpleResolvers: true })
-export class FeedbackCategoryType {
+class FeedbackCategoryType {
   @Field(() => Float, { description: 'The score this category counts as.' })
   value!: number;
 

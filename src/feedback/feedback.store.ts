@@ -74,7 +74,7 @@ const keyset = (value: string, id: string): Keyset => ({
 const IN_TABLE = keyset('f.created_at', 'f.id');
 const IN_PAGE = keyset('page."createdAt"', 'page.id');
 
-export const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "traceId", f.project_id as "projectId",
+const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "traceId", f.project_id as "projectId",
   f.key, f.score, f.value, f.comment, f.correction, f.source_type as "sourceType", f.source,
   f.feedback_group_id as "feedbackGroupId", f.comparative_experiment_id as "comparativeExperimentId", f.extra,
   f.thread_id as "threadId", f.run_start_time as "runStartTime", f.created_at as "createdAt",

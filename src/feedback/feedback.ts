@@ -75,11 +75,11 @@ export interface Judgement {
 }
 
 export const MAX_KEY_LENGTH = 256;
-export const MAX_COMMENT_LENGTH = 65_536;
+const MAX_COMMENT_LENGTH = 65_536;
 /** Of `value`, `correction`, `extra` and `source` each, as JSON text. */
-export const MAX_JSON_LENGTH = 262_144;
+const MAX_JSON_LENGTH = 262_144;
 export const MAX_JSON_DEPTH = 64;
-export const MAX_THREAD_ID_LENGTH = 1_024;
+const MAX_THREAD_ID_LENGTH = 1_024;
 /** Feedback per request. */
 export const MAX_BATCH = 1_000;
 

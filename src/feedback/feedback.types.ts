@@ -101,7 +101,7 @@ export class FeedbackType extends Node {
   updatedAt!: string;
 }
 
-export const { Connection: FeedbackConnection, Edge: FeedbackEdge } = connectionTypes<Feedback>(
+export const { Connection: FeedbackConnection } = connectionTypes<Feedback>(
   () => FeedbackType as never,
   'Feedback',
 );

@@ -11,7 +11,7 @@ import { orNull, toZonedTime, wireTime, wireUuid } from './wire-values.js';
 const anyJson = z.unknown().transform((value) => (value ?? null) as JsonValue);
 const jsonObject = z.record(z.string(), z.unknown()).transform((value) => value as JsonObject);
 
-export const configDefinition = z
+const configDefinition = z
   .object({
     type: z.enum(['continuous', 'categorical', 'freeform']),
     min: z.number().nullish(),

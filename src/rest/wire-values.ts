@@ -157,7 +157,7 @@ function codeOf(code: ProblemCode): ErrorCode {
   }
 }
 
-export function refusalOf(problems: readonly Problem[]): AppError {
+function refusalOf(problems: readonly Problem[]): AppError {
   const [first] = problems;
   if (first === undefined) return new AppError('UNPROCESSABLE', 'The request was refused.');
   return new AppError(codeOf(first.code), problems.map(({ message }) => message).join(' '), {

@@ -174,8 +174,9 @@ function toExtra(extra: unknown, path: readonly string[]): JsonObject | undefine
 }
 
 function toPatch(patch: ProjectPatchInput): ProjectPatch {
-  if (patch.name === null)
-    {throw new AppError('BAD_USER_INPUT', 'A project needs a name.', { path: ['input', 'patch', 'name'] });}
+  if (patch.name === null) {
+    throw new AppError('BAD_USER_INPUT', 'A project needs a name.', { path: ['input', 'patch', 'name'] });
+  }
   return {
     name: patch.name,
     description: patch.description,

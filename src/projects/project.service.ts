@@ -146,10 +146,12 @@ export class ProjectService {
     const created = await projects.insert(scope, { ...draft, id: draft.id ?? ids.uuid() }, clock.now());
     if (created !== undefined) return ok(created);
     const [existing] = await projects.findByNames(scope, [draft.name]);
-    if (existing === undefined)
-      {return failed(problem('ALREADY_EXISTS', 'There is a project with this id.', ['id']));}
-    if (!upsert)
-      {return failed(problem('ALREADY_EXISTS', `There is a project named "${draft.name}".`, ['name']));}
+    if (existing === undefined) {
+      return failed(problem('ALREADY_EXISTS', 'There is a project with this id.', ['id']));
+    }
+    if (!upsert) {
+      return failed(problem('ALREADY_EXISTS', `There is a project named "${draft.name}".`, ['name']));
+    }
     const { description, extra, referenceDatasetId } = draft;
     const change = {
       description: description ?? undefined,

@@ -107,8 +107,9 @@ export function projectProblems(change: Pick<ProjectPatch, 'name' | 'description
   const problems: Problem[] = [];
   const check = (field: string, text: string | null | undefined, max: number): void => {
     if (typeof text !== 'string') return;
-    if (text.length > max)
-      {problems.push(problem('INVALID', `${field} may have at most ${max} characters.`, [field]));}
+    if (text.length > max) {
+      problems.push(problem('INVALID', `${field} may have at most ${max} characters.`, [field]));
+    }
     if (text.includes('\u0000') || !text.isWellFormed()) {
       problems.push(problem('INVALID', `${field} has characters that cannot be stored.`, [field]));
     }

@@ -3,35 +3,28 @@
  * change feed when its transaction commits, filed under the run it is about.
  */
 import type pg from 'pg';
-import type { JsonObject, JsonValue } from '../ingest/run-event.js';
-import { appendFeed, FEED_TOPIC, type FeedEntry } from '../live/feed.js';
+import type { JsonObject } from '../ingest/run-event.js';
+import { FEED_TOPIC } from '../live/feed.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction, type Queryable } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
-import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Problem, type Result } from '../platform/result.js';
-import { requireScope, trustedScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
+import { requireScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfig } from './feedback-config.js';
 import { definitionProblems } from './feedback-config.js';
 import type { FeedbackConfigStore } from './feedback-config.store.js';
 import type { FeedbackStats, FeedbackStatsStore } from './feedback-stats.store.js';
-import type {
-  FeedbackFilter,
-  FeedbackPage,
-  FeedbackRow,
-  FeedbackStore,
-  RunPlace,
-  WaitingFeedback,
-} from './feedback.store.js';
+import type { FeedbackFilter, FeedbackPage, FeedbackRow, FeedbackStore } from './feedback.store.js';
+import { cleanDraft, patched } from './feedback-draft.js';
+import { publishFeedback } from './feedback-feed.js';
+import { WaitingFeedback } from './waiting-feedback.js';
 import {
-  cleanJson,
   completeJudgement,
   judgementOf,
   MAX_BATCH,
-  MAX_JSON_DEPTH,
   problemsOf,
   refusalOf,
   type Feedback,
@@ -56,14 +49,6 @@ interface Candidate {
   readonly row: FeedbackRow;
 }
 
-const DAY_MS = 86_400_000;
-/** How far back readers look for feedback that upkeep has not filed yet, and at how many at most. */
-const WAITING_SHOWN_MS = DAY_MS;
-const MAX_WAITING_SHOWN = 1_000;
-const WAITING_TRIED_MS = 7 * DAY_MS;
-const WAITING_PAGE = 500;
-const WAITING_PAGES = 20;
-
 export class FeedbackService {
   readonly #pool: pg.Pool;
   readonly #store: FeedbackStore;
@@ -72,6 +57,7 @@ export class FeedbackService {
   readonly #doorbell: Doorbell;
   readonly #clock: Clock;
   readonly #ids: Ids;
+  readonly #waiting: WaitingFeedback;
 
   constructor(options: FeedbackServiceOptions) {
     this.#pool = options.pool;
@@ -81,6 +67,7 @@ export class FeedbackService {
     this.#doorbell = options.doorbell;
     this.#clock = options.clock;
     this.#ids = options.ids;
+    this.#waiting = new WaitingFeedback(options);
   }
 
   /**
@@ -119,7 +106,7 @@ export class FeedbackService {
       const published = await transaction(this.#pool, async (tx) => {
         const accepted = await this.#judge(tx, scope, candidates, now, results);
         const stored = await this.#write(tx, scope, accepted, now, results);
-        return this.#publish(tx, scope, stored);
+        return publishFeedback(tx, scope, stored);
       });
       this.#ring(published);
     }
@@ -293,7 +280,7 @@ export class FeedbackService {
       if (refusal !== undefined) return { result: failed(refusal), published: false };
       const stored = await this.#store.replace(tx, scope, id, { ...next, ...judgement }, now);
       if (stored === undefined) return { result: notFound(), published: false };
-      return { result: ok(stored), published: await this.#publish(tx, scope, [stored]) };
+      return { result: ok(stored), published: await publishFeedback(tx, scope, [stored]) };
     });
     this.#ring(published);
     return result;
@@ -307,7 +294,7 @@ export class FeedbackService {
     }
     const { deleted, published } = await transaction(this.#pool, async (tx) => {
       const deleted = await this.#store.delete(tx, scope, ids);
-      return { deleted, published: await this.#publish(tx, scope, deleted) };
+      return { deleted, published: await publishFeedback(tx, scope, deleted) };
     });
     this.#ring(published);
     return deleted;
@@ -316,13 +303,13 @@ export class FeedbackService {
   /** Up to `limit + 1`, newest first, in reading order. */
   async list(principal: Principal, filter: FeedbackFilter, page: FeedbackPage): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
-    return this.#store.list(this.#pool, scope, filter, page, await this.#waitingIn(scope, filter));
+    return this.#store.list(this.#pool, scope, filter, page, await this.#waiting.idsIn(scope, filter));
   }
 
   /** How many match, counted up to `limit`. */
   async count(principal: Principal, filter: FeedbackFilter, limit: number): Promise<number> {
     const scope = requireScope(principal, 'read');
-    return this.#store.count(this.#pool, scope, filter, limit, await this.#waitingIn(scope, filter));
+    return this.#store.count(this.#pool, scope, filter, limit, await this.#waiting.idsIn(scope, filter));
   }
 
   /** Those of `ids` that exist, in no particular order. */
@@ -356,7 +343,7 @@ export class FeedbackService {
     level: 'run' | 'session',
   ): Promise<Map<string, FeedbackStats[]>> {
     const scope = requireScope(principal, 'read');
-    const waiting = level === 'run' ? await this.#waiting(scope) : [];
+    const waiting = level === 'run' ? await this.#waiting.placed(scope) : [];
     const own = waiting.filter(({ projectId }) => projectIds.includes(projectId));
     return this.#stats.byProjects(this.#pool, scope, projectIds, level, own);
   }
@@ -364,85 +351,15 @@ export class FeedbackService {
   /** Per key, of everything the filter matches. */
   async statsOf(principal: Principal, filter: FeedbackFilter): Promise<FeedbackStats[]> {
     const scope = requireScope(principal, 'read');
-    return this.#stats.ofFilter(this.#pool, scope, filter, await this.#waitingIn(scope, filter));
-  }
-
-  /**
-   * Feedback that came before its run, where the run is there by now. Between two rounds of upkeep such feedback
-   * is not filed yet, and still belongs into what is read of its project.
-   */
-  async #waiting(scope: WorkspaceScope): Promise<(RunPlace & { id: string })[]> {
-    const since = new Date(this.#clock.now().getTime() - WAITING_SHOWN_MS).toISOString();
-    const waiting = await this.#store.listWaitingOf(this.#pool, scope, since, MAX_WAITING_SHOWN);
-    return this.#placed(scope, waiting);
-  }
-
-  /** Ids of waiting feedback a filter by project or trace asks for. */
-  async #waitingIn(scope: WorkspaceScope, { projectIds, traceId }: FeedbackFilter): Promise<string[]> {
-    if (projectIds === undefined && traceId === undefined) return [];
-    return (await this.#waiting(scope))
-      .filter((place) => projectIds === undefined || projectIds.includes(place.projectId))
-      .filter((place) => traceId === undefined || place.traceId === traceId)
-      .map(({ id }) => id);
-  }
-
-  async #placed(
-    scope: WorkspaceScope,
-    waiting: readonly WaitingFeedback[],
-  ): Promise<(RunPlace & { id: string })[]> {
-    const runIds = [...new Set(waiting.map(({ runId }) => runId))];
-    const places = await this.#store.findRuns(this.#pool, scope, runIds);
-    return waiting.flatMap(({ id, runId }) => {
-      const place = places.get(runId);
-      return place === undefined ? [] : [{ ...place, id }];
-    });
+    return this.#stats.ofFilter(this.#pool, scope, filter, await this.#waiting.idsIn(scope, filter));
   }
 
   /**
    * Upkeep: files feedback that came before its run, and tells subscribers about it. Two at once do no harm.
-   * Returns how many were filed. Feedback whose run does not come within a week is not looked
-   * at again; it is still found by its run.
+   * Returns how many were filed.
    */
   async attachWaiting(): Promise<number> {
-    const since = new Date(this.#clock.now().getTime() - WAITING_TRIED_MS).toISOString();
-    let attached = 0;
-    let before: { createdAt: string; id: string } | undefined;
-    for (let page = 0; page < WAITING_PAGES; page += 1) {
-      const waiting = await this.#store.listWaiting(this.#pool, since, WAITING_PAGE, before);
-      for (const workspaceId of new Set(waiting.map((each) => each.workspaceId))) {
-        const own = waiting.filter((each) => each.workspaceId === workspaceId);
-        attached += await this.#attach(trustedScope(workspaceId), own);
-      }
-      const last = waiting.at(-1);
-      if (last === undefined || waiting.length < WAITING_PAGE) break;
-      before = { createdAt: last.createdAt, id: last.id };
-    }
-    return attached;
-  }
-
-  async #attach(scope: WorkspaceScope, waiting: readonly WaitingFeedback[]): Promise<number> {
-    const found = await this.#placed(scope, waiting);
-    if (found.length === 0) return 0;
-    const { stored, published } = await transaction(this.#pool, async (tx) => {
-      const stored = await this.#store.attach(tx, scope, found);
-      return { stored, published: await this.#publish(tx, scope, stored) };
-    });
-    this.#ring(published);
-    return stored.length;
-  }
-
-  /** Whether anything was published: feedback that belongs to no known run concerns no subscriber yet. */
-  async #publish(tx: Queryable, scope: WorkspaceScope, changed: readonly Feedback[]): Promise<boolean> {
-    const projects: string[] = [];
-    const entries: FeedEntry[] = [];
-    for (const { id, runId, traceId, projectId } of changed) {
-      if (runId === null || traceId === null || projectId === null) continue;
-      let project = projects.indexOf(projectId);
-      if (project === -1) project = projects.push(projectId) - 1;
-      entries.push(['f', project, runId, traceId, id]);
-    }
-    if (entries.length > 0) await appendFeed(tx, scope.workspaceId, projects, entries);
-    return entries.length > 0;
+    return this.#waiting.attachAll();
   }
 
   #ring(published: boolean): void {
@@ -454,45 +371,4 @@ const notFound = (): Result<never> => failed(problem('NOT_FOUND', 'Feedback not 
 
 function refusalFor({ row }: Candidate, config: FeedbackConfig | undefined): Problem | undefined {
   return refusalOf(row.key, completeJudgement(row, config), config);
-}
-
-const JSON_FIELDS = ['value', 'correction', 'source', 'extra'] as const;
-
-/** The draft with every text and JSON value storable. */
-function cleanDraft(draft: FeedbackDraft): Result<FeedbackDraft> {
-  const json: Partial<Record<(typeof JSON_FIELDS)[number], JsonValue>> = {};
-  for (const field of JSON_FIELDS) {
-    const value = draft[field];
-    if (value === undefined || value === null) continue;
-    const clean = cleanJson(value);
-    if (clean === undefined) {
-      return failed(problem('INVALID', `${field} is nested deeper than ${MAX_JSON_DEPTH} levels.`, [field]));
-    }
-    json[field] = clean;
-  }
-  return ok({
-    ...draft,
-    ...(json as Pick<FeedbackDraft, (typeof JSON_FIELDS)[number]>),
-    key: cleanText(draft.key),
-    comment: typeof draft.comment === 'string' ? cleanText(draft.comment) : null,
-    threadId: typeof draft.threadId === 'string' ? cleanText(draft.threadId) : null,
-  });
-}
-
-/** `patch` says what is changed, `clean` what to. */
-function patched(
-  current: Feedback,
-  patch: FeedbackPatch,
-  clean: FeedbackDraft,
-): Pick<Feedback, 'score' | 'value' | 'comment' | 'correction'> {
-  const given = judgementOf(clean.score, clean.value);
-  // A boolean score is its own value, unless the client had named another.
-  const boolean = current.value === null || typeof current.value === 'boolean';
-  const valueGiven = patch.value !== undefined || (typeof patch.score === 'boolean' && boolean);
-  return {
-    score: patch.score === undefined ? current.score : given.score,
-    value: valueGiven ? given.value : current.value,
-    comment: patch.comment === undefined ? current.comment : (clean.comment ?? null),
-    correction: patch.correction === undefined ? current.correction : (clean.correction ?? null),
-  };
 }

@@ -81,7 +81,7 @@ const FEEDBACK_COLUMNS = `f.id, f.run_id as "runId", f.trace_id as "traceId", f.
   f.updated_at as "updatedAt"`;
 
 /** Feedback whose run was unknown when it came. */
-export interface WaitingFeedback {
+export interface WaitingRow {
   readonly id: string;
   readonly runId: string;
 }
@@ -311,8 +311,8 @@ export class FeedbackStore {
     scope: WorkspaceScope,
     since: string,
     limit: number,
-  ): Promise<WaitingFeedback[]> {
-    const { rows } = await db.query<WaitingFeedback & Record<string, unknown>>(
+  ): Promise<WaitingRow[]> {
+    const { rows } = await db.query<WaitingRow & Record<string, unknown>>(
       `/* feedback.list_waiting_of */
        select id, run_id as "runId"
        from feedback
@@ -333,8 +333,8 @@ export class FeedbackStore {
     since: string,
     limit: number,
     before?: { readonly createdAt: string; readonly id: string },
-  ): Promise<(WaitingFeedback & { workspaceId: string; createdAt: string })[]> {
-    const { rows } = await db.query<WaitingFeedback & { workspaceId: string; createdAt: string }>(
+  ): Promise<(WaitingRow & { workspaceId: string; createdAt: string })[]> {
+    const { rows } = await db.query<WaitingRow & { workspaceId: string; createdAt: string }>(
       `/* feedback.list_waiting */
        select workspace_id as "workspaceId", id, run_id as "runId", created_at as "createdAt"
        from feedback

@@ -18,7 +18,7 @@ import { FeedStore } from './live/feed.store.js';
 import { Hub } from './live/hub.js';
 import { LiveRunStore } from './live/live-run.store.js';
 import { LiveService } from './live/live.service.js';
-import { SocketServer } from './live/socket-server.js';
+import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';

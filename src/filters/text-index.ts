@@ -24,6 +24,9 @@ export const MAX_PAIR_VALUE = 512;
 // Scripts without spaces between words: every character is a word, so that any part of a phrase is found.
 const ALONE = String.raw`[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]`;
 const WORDS = new RegExp(String.raw`${ALONE}|(?:(?!${ALONE})[\p{L}\p{N}])+`, 'gu');
+/** Letters, digits and what combines with them. */
+const RUNS = /[\p{L}\p{N}\p{M}]+/gu;
+const MARKS = /\p{M}+/gu;
 const ASCII_WORDS = /[a-z0-9]+/g;
 
 const ASCII = /^[\x00-\x7f]*$/;
@@ -34,14 +37,25 @@ const ASCII = /^[\x00-\x7f]*$/;
  */
 export function wordsOf(text: string): string[] {
   if (ASCII.test(text)) return cut(text.toLowerCase().match(ASCII_WORDS) ?? []);
-  const folded = text
-    .normalize('NFKD')
-    .replace(/\p{M}+/gu, '')
-    .toLowerCase()
-    .replace(/\p{M}+/gu, '')
-    .replaceAll('ς', 'σ')
-    .normalize('NFC');
-  return cut(folded.match(WORDS) ?? []);
+  const words: string[] = [];
+  const seen = new Map<string, readonly string[]>();
+  for (const run of text.match(RUNS) ?? []) {
+    const known = seen.get(run);
+    if (known !== undefined) words.push(...known);
+    else if (ASCII.test(run)) words.push(run.toLowerCase());
+    else {
+      const made = folded(run).match(WORDS) ?? [];
+      seen.set(run, made);
+      words.push(...made);
+    }
+  }
+  return cut(words);
+}
+
+/** One run at a time: nearly all runs of nearly all texts are plain and need none of this. */
+function folded(run: string): string {
+  const bare = run.normalize('NFKD').replace(MARKS, '').toLowerCase().replace(MARKS, '');
+  return bare.replaceAll('ς', 'σ').normalize('NFC');
 }
 
 function cut(words: readonly string[]): string[] {

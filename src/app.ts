@@ -187,7 +187,7 @@ function createIngest(
 function createSearch({ reads, writes, log }: Foundation) {
   const store = new SearchStore();
   const indexer = new SearchIndexer({ pool: writes, store, feed: new FeedStore({ pool: writes }), log });
-  return { indexer, search: new SearchService({ pool: reads, store, indexer, clock }) };
+  return { indexer, search: new SearchService({ pool: reads, store, indexer, clock, log }) };
 }
 
 function createReading({ reads, writes, doorbell }: Foundation, search: SearchService, jobQueue: JobQueue) {

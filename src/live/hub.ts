@@ -13,6 +13,8 @@ import type { FeedRow } from './feed.js';
 import { batchSize, EVENT_BYTES, interestKey, makeEvents, placeEntries } from './live-event.js';
 import type { Interest, LiveEvent, LiveRunSource } from './live-event.js';
 import { LiveSubscription } from './live-subscription.js';
+import { RecentEvents } from './recent-events.js';
+import type { RecentCapacity } from './recent-events.js';
 import type { SubscriptionLimits } from './live-subscription.js';
 
 export interface HubDeps {
@@ -37,11 +39,14 @@ export interface SubscribeOptions {
 
 interface Group {
   readonly interest: Interest;
+  recent: RecentEvents;
   readonly members: Set<LiveSubscription>;
 }
 
 const WATCH_MS = 5_000;
-const MEBIBYTE_QUARTER = 256 * 1024;
+const QUARTER_MEBIBYTE = 256 * 1024;
+/** What all interests together remember, besides what streams have in their buffers. */
+const RECENT: RecentCapacity = { events: 32_768, bytes: 32 * 1024 * 1024 };
 
 export class Hub implements FeedSink {
   readonly #deps: HubDeps;
@@ -57,7 +62,7 @@ export class Hub implements FeedSink {
 
   constructor(deps: HubDeps) {
     this.#deps = deps;
-    this.#limits = deps.limits ?? { events: 256, bytes: MEBIBYTE_QUARTER };
+    this.#limits = deps.limits ?? { events: 256, bytes: QUARTER_MEBIBYTE };
     this.#lastCheckpointMs = deps.clock.now().getTime();
     this.#watch = setInterval(() => this.#watchStreams(), Math.min(WATCH_MS, deps.patienceMs ?? WATCH_MS));
     this.#watch.unref();
@@ -87,7 +92,12 @@ export class Hub implements FeedSink {
         feed: this.#deps.feed,
         limits: this.#limits,
         nowMs: () => this.#deps.clock.now().getTime(),
-        claimed: () => this.#position('claimed'),
+        reach: () => {
+          // Batches that held nothing of the workspace passed it by.
+          group.recent.advance(this.#position('settled'));
+          return group.recent.upTo;
+        },
+        recent: (from, limit) => group.recent.after(from, limit),
         makeEvents: async (entries, wanted) =>
           (await makeEvents(this.#deps.runs, wanted.workspaceId, entries, [wanted])).get(wanted) ?? [],
         onEnd: () => {
@@ -122,6 +132,9 @@ export class Hub implements FeedSink {
     this.#claimed = to;
     this.#settled = to;
     if (first) return;
+    for (const groups of this.#groups.values()) {
+      for (const group of groups.values()) group.recent = new RecentEvents(to);
+    }
     for (const stream of this.#onBehind.keys()) stream.restart(to);
   }
 
@@ -139,26 +152,33 @@ export class Hub implements FeedSink {
     for (const stream of [...this.#onBehind.keys()]) void stream.return();
   }
 
-  /** If a batch fails the rest is retried with everything before it; streams ignore what they have. */
+  /** If a batch fails the rest is retried with everything before it; streams ignore what they have. Interests that nobody
+   * follows closely right now are served too: their streams will read it from memory. */
   async #deliverWorkspace(workspaceId: string, rows: readonly FeedRow[]): Promise<void> {
     const entries = placeEntries(rows);
     for (let start = 0; start < entries.length;) {
-      const groups = [...(this.#groups.get(workspaceId)?.values() ?? [])].filter(hasJoined);
+      const groups = [...(this.#groups.get(workspaceId)?.values() ?? [])];
       if (groups.length === 0) return;
       const interests = groups.map(({ interest }) => interest);
       const size = batchSize(...interests);
-      const events = await makeEvents(
-        this.#deps.runs,
-        workspaceId,
-        entries.slice(start, start + size),
-        interests,
-      );
-      for (const { interest, members } of groups) {
+      const batch = entries.slice(start, start + size);
+      const upTo = batch.at(-1)?.position;
+      const events = await makeEvents(this.#deps.runs, workspaceId, batch, interests);
+      const capacity = this.#recentCapacity();
+      for (const { interest, members, recent } of groups) {
         const own = events.get(interest) ?? [];
+        // Together with the pushes: a stream that joins is pushed what lies behind `upTo`.
+        if (upTo !== undefined) recent.append(own, upTo, capacity);
         for (const stream of members) stream.push(own);
       }
       start += size;
     }
+  }
+
+  #recentCapacity(): RecentCapacity {
+    let interests = 0;
+    for (const groups of this.#groups.values()) interests += groups.size;
+    return { events: RECENT.events / Math.max(interests, 8), bytes: RECENT.bytes / Math.max(interests, 8) };
   }
 
   #watchStreams(): void {
@@ -185,7 +205,12 @@ export class Hub implements FeedSink {
   #group(interest: Interest, key: string): Group {
     const groups = this.#groups.get(interest.workspaceId) ?? new Map<string, Group>();
     this.#groups.set(interest.workspaceId, groups);
-    const group = groups.get(key) ?? { interest, members: new Set() };
+    // What is being handed out may pass the new interest by; its streams read that from the log.
+    const group = groups.get(key) ?? {
+      interest,
+      members: new Set(),
+      recent: new RecentEvents(this.#position('claimed')),
+    };
     groups.set(key, group);
     return group;
   }
@@ -205,8 +230,3 @@ export class Hub implements FeedSink {
     return position;
   }
 }
-
-const hasJoined = ({ members }: Group): boolean => {
-  for (const stream of members) if (stream.joined) return true;
-  return false;
-};

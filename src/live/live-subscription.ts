@@ -19,6 +19,7 @@ import type { FeedPosition } from './feed-position.js';
 import type { FeedStore } from './feed.store.js';
 import { batchSize, EVENT_BYTES, placeEntries } from './live-event.js';
 import type { Interest, LiveEvent, PlacedEntry } from './live-event.js';
+import type { RecentEvents } from './recent-events.js';
 
 export interface SubscriptionLimits {
   readonly events: number;
@@ -29,8 +30,10 @@ export interface SubscriptionDeps {
   readonly interest: Interest;
   readonly feed: Pick<FeedStore, 'readWorkspace'>;
   readonly makeEvents: (entries: readonly PlacedEntry[], interest: Interest) => Promise<readonly LiveEvent[]>;
-  /** The end of what the hub has begun to hand out: what lies behind it will be pushed to every stream that has joined. */
-  readonly claimed: () => FeedPosition;
+  /** What lies behind it will be pushed to every stream that has joined. */
+  readonly reach: () => FeedPosition;
+  /** The next events from memory; undefined where they must be read from the log. */
+  readonly recent: (after: FeedPosition, limit: number) => ReturnType<RecentEvents['after']>;
   readonly limits: SubscriptionLimits;
   readonly nowMs: () => number;
   /** Called once, when the stream is over for whatever reason. */
@@ -72,10 +75,10 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
   #epoch = 0;
   #failure: Error | undefined;
 
-  /** @param after where to resume; undefined to begin with what the hub claims next. */
+  /** @param after where to resume; undefined to begin with what the hub hands out next. */
   constructor(deps: SubscriptionDeps, after: FeedPosition | undefined) {
     this.#deps = deps;
-    this.#delivered = after ?? deps.claimed();
+    this.#delivered = after ?? deps.reach();
     this.#readTo = this.#delivered;
     this.#target = this.#delivered;
     this.#joined = after === undefined;
@@ -234,9 +237,20 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
 
   #readOn(): Promise<void> | void {
     if (this.#page.length > 0) return this.#makeReady();
-    const until = this.#joined ? this.#target : this.#deps.claimed();
-    if (comparePositions(this.#readTo, until) < 0) return this.#readPage(until);
-    return this.#join();
+    const until = this.#joined ? this.#target : this.#deps.reach();
+    if (comparePositions(this.#readTo, until) >= 0) return this.#join();
+    return this.#takeRecent() ? undefined : this.#readPage(until);
+  }
+
+  /** What others of the same interest were handed lately, if that is where this stream is. */
+  #takeRecent(): boolean {
+    // With a buffer that fills, only what lies before it is missing; the log knows where that ends.
+    if (this.#joined) return false;
+    const recent = this.#deps.recent(this.#readTo, batchSize(this.#deps.interest));
+    if (recent === undefined) return false;
+    this.#ready.push(...recent.events);
+    this.#readTo = laterOf(this.#readTo, recent.upTo);
+    return true;
   }
 
   async #readPage(until: FeedPosition): Promise<void> {
@@ -269,7 +283,7 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
 
   #join(): void {
     this.#joined = true;
-    this.#target = this.#deps.claimed();
+    this.#target = this.#deps.reach();
   }
 
   #clearBuffer(): void {

@@ -193,6 +193,7 @@ describe('resuming', () => {
     const [old, young] = [newRun(), newRun()];
     await write([old, young]);
     await take(stream, 2);
+    await stream.return();
     await database.pool.query(
       `update feed set created_at = now() - interval '30 hours'
        where (xid, seq) <= (select xid, seq from feed where entries::text like '%' || $1 || '%')`,
@@ -253,6 +254,19 @@ describe('slow subscribers', () => {
     expect((await next).map(runIdOf)).toEqual([more?.id]);
     expect(paused.joined).toBe(true);
     expect(paused.behindSinceMs).toBeUndefined();
+  });
+
+  test('many that fall behind at once read on from memory, not each from the database', async () => {
+    const streams = await Promise.all(Array.from({ length: 20 }, () => follow(node, projectInterest(world))));
+    await Promise.all(streams.map((stream) => stream.next()));
+    const runs = newRuns(600);
+    const before = node.loads();
+    await commitRuns(database.pool, world, runs);
+    node.doorbell.ring(FEED_TOPIC);
+    await eventually(() => expect(node.loads() - before).toBe(3));
+    expect(streams.map(({ joined }) => joined)).not.toContain(true);
+    for (const stream of streams) expect((await take(stream, runs.length)).map(runIdOf)).toEqual(ids(runs));
+    expect(node.loads() - before).toBe(3);
   });
 
   test('one that alternates between reading and pausing sees everything once and in order', async () => {

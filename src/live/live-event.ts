@@ -11,7 +11,7 @@ import type { FeedPosition } from './feed-position.js';
 import type { FeedTopic } from './feed.store.js';
 import type { FeedEntry, FeedKind, FeedRow } from './feed.js';
 
-export type RunEventKind = 'RunStarted' | 'RunEnded' | 'RunUpdated' | 'FeedbackChanged';
+type RunEventKind = 'RunStarted' | 'RunEnded' | 'RunUpdated' | 'FeedbackChanged';
 
 /** Objects of this type are shared by all who see the event, so that it is executed and serialised once for them. */
 export type LiveEvent =

@@ -18,7 +18,7 @@ const typeOf = ({ kind }: Presented): string => kind;
   resolveType: typeOf,
   description: 'Something on a live stream. `cursor` resumes behind it, with nothing lost and nothing twice.',
 })
-export abstract class FeedEvent {
+abstract class FeedEvent {
   @Field(() => String, { description: 'Opaque. Give it as `after` to go on from here.' })
   cursor!: string;
 }
@@ -28,26 +28,26 @@ export abstract class FeedEvent {
   resolveType: typeOf,
   description: 'A run changed. `run` is its state now, which may be newer than the change.',
 })
-export abstract class RunChange extends FeedEvent {
+abstract class RunChange extends FeedEvent {
   @Field(() => RunObject)
   run!: GraphqlRun;
 }
 
 @ObjectType({ implements: RunChange, simpleResolvers: true, description: 'A run was first heard of.' })
-export class RunStarted extends RunChange {}
+class RunStarted extends RunChange {}
 
 @ObjectType({ implements: RunChange, simpleResolvers: true, description: 'A run ended or failed.' })
-export class RunEnded extends RunChange {}
+class RunEnded extends RunChange {}
 
 @ObjectType({ implements: RunChange, simpleResolvers: true, description: 'A run changed otherwise.' })
-export class RunUpdated extends RunChange {}
+class RunUpdated extends RunChange {}
 
 @ObjectType({
   implements: RunChange,
   simpleResolvers: true,
   description: 'Feedback on a run came, changed or went.',
 })
-export class FeedbackChanged extends RunChange {
+class FeedbackChanged extends RunChange {
   @Field(() => UuidScalar, { nullable: true })
   feedbackId!: string | undefined;
 }
@@ -57,7 +57,7 @@ export class FeedbackChanged extends RunChange {
   simpleResolvers: true,
   description: 'A run was deleted. Sent whatever the filter, as a run that is gone matches nothing.',
 })
-export class RunDeleted extends FeedEvent {
+class RunDeleted extends FeedEvent {
   @Field(() => UuidScalar)
   runId!: string;
 
@@ -70,7 +70,7 @@ export class RunDeleted extends FeedEvent {
   simpleResolvers: true,
   description: 'Events between the two cursors may be missing, as the log no longer has them: query again.',
 })
-export class Gap extends FeedEvent {
+class Gap extends FeedEvent {
   @Field(() => String)
   from!: string;
 
@@ -84,7 +84,7 @@ export class Gap extends FeedEvent {
   description:
     'Everything up to the cursor was delivered. First on a stream that begins now; once a stream that resumed has caught up; then now and then on a quiet one, and before the server restarts.',
 })
-export class Ready extends FeedEvent {}
+class Ready extends FeedEvent {}
 
 export const RunFeedEvent = createUnionType({
   name: 'RunFeedEvent',

@@ -31,8 +31,9 @@ test('reading on gives every later event once and in order, or says that some ar
       for (let start = 0; start < places.length; start += batch) {
         const part = places.slice(start, start + batch);
         // Handed out twice, as after a failure.
-        for (let turn = 0; turn < 2; turn += 1)
-          {recent.append(part.map(event), at(part.at(-1) ?? 0), capacity);}
+        for (const turn of [part, part]) {
+          recent.append(turn.map(event), at(part.at(-1) ?? 0), capacity);
+        }
       }
       const seen: bigint[] = [];
       let position = at(from);

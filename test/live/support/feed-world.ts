@@ -25,7 +25,7 @@ export const newRun = (traceId?: string): ArrangedRun => {
 /** Days whose partition was made, per pool: several test files share nothing. */
 const partitions = new WeakMap<pg.Pool, Set<string>>();
 
-export async function ensurePartition(pool: pg.Pool, day: string): Promise<void> {
+async function ensurePartition(pool: pg.Pool, day: string): Promise<void> {
   const made = partitions.get(pool) ?? new Set();
   partitions.set(pool, made);
   if (made.has(day)) return;
@@ -36,7 +36,7 @@ export async function ensurePartition(pool: pg.Pool, day: string): Promise<void>
   made.add(day);
 }
 
-export async function insertRun(
+async function insertRun(
   tx: Pick<pg.Pool, 'query'>,
   { workspaceId, projectId }: World,
   run: ArrangedRun,

@@ -105,7 +105,7 @@ export async function startNode(
 }
 
 /** Runs by id without filters. */
-export const plainRuns = (pool: pg.Pool): LiveRunSource => ({
+const plainRuns = (pool: pg.Pool): LiveRunSource => ({
   findByIds: async (scope, ids, selection) => {
     const { rows } = await pool.query<RunRow>(
       `select ${selectList(selection)} from runs r where workspace_id = $1 and id = any($2)`,

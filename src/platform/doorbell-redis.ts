@@ -28,7 +28,7 @@ export class RedisDoorbell implements Doorbell {
   readonly #publisher: Redis;
   readonly #keepalive: NodeJS.Timeout;
   #sending = false;
-  #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(options: RedisDoorbellOptions) {
     const { url, log } = options;
@@ -38,7 +38,7 @@ export class RedisDoorbell implements Doorbell {
     this.#publisher = createRedis({ url, log, name: 'doorbell-ring', use: 'commands' });
     this.#subscriber.on('message', (_channel: string, message: string) => this.#hear(message));
     this.#subscriber.subscribe(this.#options.channel).catch((error: unknown) => {
-      if (!this.#closed) log.warn({ err: error }, 'doorbell could not subscribe');
+      if (!this.#isClosed) log.warn({ err: error }, 'doorbell could not subscribe');
     });
     this.#publisher.on('ready', () => void this.#flush());
     this.#keepalive = setInterval(() => void this.#checkAlive(), this.#options.keepaliveMs);
@@ -46,7 +46,7 @@ export class RedisDoorbell implements Doorbell {
   }
 
   ring(topic: string, payload = ''): void {
-    if (this.#closed) return;
+    if (this.#isClosed) return;
     queueMicrotask(() => this.#listeners.wake(topic, payload));
     this.#pending.add(encodeRing(topic, payload));
     void this.#flush();
@@ -57,17 +57,23 @@ export class RedisDoorbell implements Doorbell {
   }
 
   close(): Promise<void> {
-    this.#closed = true;
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  async #close(): Promise<void> {
     clearInterval(this.#keepalive);
     this.#listeners.clear();
-    this.#subscriber.disconnect();
-    this.#publisher.disconnect();
-    return Promise.resolve();
+    await Promise.all([this.#subscriber, this.#publisher].map(disconnect));
   }
 
   #hear(message: string): void {
     const { topic: sender, payload: rest } = decodeRing(message);
-    if (this.#closed || sender === this.#sender) return;
+    if (this.#isClosed || sender === this.#sender) return;
     const ring = decodeRing(rest);
     this.#listeners.wake(ring.topic, ring.payload);
   }
@@ -81,7 +87,7 @@ export class RedisDoorbell implements Doorbell {
     });
     const answer = await Promise.race([this.#subscriber.ping().catch(() => 'lost'), late]);
     clearTimeout(timer);
-    if (answer === 'late' && !this.#closed) {
+    if (answer === 'late' && !this.#isClosed) {
       this.#options.log.warn('doorbell connection is silent, reconnecting');
       this.#subscriber.disconnect(true);
     }
@@ -92,7 +98,7 @@ export class RedisDoorbell implements Doorbell {
     if (this.#sending) return;
     this.#sending = true;
     try {
-      while (!this.#closed && this.#pending.size > 0 && this.#publisher.status === 'ready') {
+      while (!this.#isClosed && this.#pending.size > 0 && this.#publisher.status === 'ready') {
         const messages = this.#pending.takeAll();
         try {
           const pipeline = this.#publisher.pipeline();
@@ -112,4 +118,12 @@ export class RedisDoorbell implements Doorbell {
       this.#sending = false;
     }
   }
+}
+
+/** Resolves once the connection is gone, half-open ones included. */
+async function disconnect(redis: Redis): Promise<void> {
+  if (redis.status === 'end') return;
+  const ended = new Promise<void>((resolve) => redis.once('end', () => resolve()));
+  redis.disconnect();
+  await ended;
 }

@@ -26,6 +26,7 @@ import { RunResolver } from './runs/run.resolver.js';
 import { RUN_NODE } from './runs/run.types.js';
 import type { AttachmentLinks } from './runs/run.types.js';
 import { TraceResolver } from './runs/trace.resolver.js';
+import { TRACE_NODE } from './runs/trace.types.js';
 import { RunShareResolver } from './sharing/run-share.resolver.js';
 import { ApiKeyResolver, apiKeyNodes } from './tenancy/api-key.resolver.js';
 import { MemberResolver } from './tenancy/member.resolver.js';
@@ -51,13 +52,15 @@ export function createApi(app: App, publicUrl: string | undefined) {
   const projectResolver = new ProjectsResolver({ projects, cursors, loaders: projectLoaders });
   const jobResolver = new JobResolver({ jobs, cursors, loaders: jobLoaders });
   const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
+  const traceResolver = new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
     .register('Workspace', workspaceNodes(workspaces))
     .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
     .register(JOB_NODE, jobResolver.loadNodes)
     .register(PROJECT_NODE, projectResolver.loadNodes)
-    .register(RUN_NODE, runResolver.loadNodes);
+    .register(RUN_NODE, runResolver.loadNodes)
+    .register(TRACE_NODE, traceResolver.loadNodes);
 
   const schema = buildTracewellSchema([
     runResolver,
@@ -75,7 +78,7 @@ export function createApi(app: App, publicUrl: string | undefined) {
     new RunShareResolver({ shares: app.shares, publicUrl }),
     new RunStatsResolver({ runs, projectLoaders }),
     new ThreadResolver({ threads: app.threads, cursors, projectLoaders }),
-    new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders }),
+    traceResolver,
     new ViewerResolver({ keys, members, workspaces }),
     new WorkspaceResolver({ workspaces, cursors }),
   ]);

@@ -209,7 +209,7 @@ function createReading({ reads, writes, doorbell }: Foundation, search: SearchSe
     runs,
     projects: new ProjectService({
       pool: writes,
-      projects: new ProjectStore({ db: reads }),
+      projects: new ProjectStore({ db: writes }),
       stats: new ProjectStatsStore({ db: reads }),
       days,
       deletions: new ProjectDeletions({ queue: jobQueue }),

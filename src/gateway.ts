@@ -7,10 +7,11 @@ import { createContext } from './graphql/context.js';
 import { stringifyWithRawJson } from './graphql/raw-json.js';
 import { createGraphqlHandler } from './graphql/server.js';
 import { attachmentRoutes } from './http/attachments.routes.js';
-import { databaseCheck, readiness } from './http/health.routes.js';
+import { databaseCheck, migrationsCheck, readiness } from './http/health.routes.js';
 import { infoRoutes } from './http/info.routes.js';
 import { intakeRoutes } from './http/intake.routes.js';
 import type { RouteModule } from './http/ports.js';
+import { newestMigration } from './installation.js';
 import { createHttpServer } from './http/server.js';
 import type { HttpServer } from './http/server.js';
 import { FeedReader } from './live/feed-reader.js';
@@ -24,6 +25,7 @@ import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';
 import { publicRoutes } from './rest/public.routes.js';
 import { RunReader } from './rest/run-reader.js';
+import { runV2Routes } from './rest/runs-v2.routes.js';
 import { runRoutes } from './rest/runs.routes.js';
 import { sessionRoutes } from './rest/sessions.routes.js';
 import { workspaceRoutes } from './rest/workspace.routes.js';
@@ -47,6 +49,7 @@ function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
     feedbackRoutes({ feedback, configs: app.feedbackConfigs, tokens: app.feedbackTokens, clock, publicUrl }),
     publicRoutes({ runs, feedback, shares, reader, publicUrl }),
     workspaceRoutes({ workspaces }),
+    runV2Routes({ runs, threads, projects, shares, reader, cursors, clock, publicUrl }),
   ];
 }
 
@@ -95,7 +98,10 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
     authenticator: app.authenticator,
     rateLimiter: app.rateLimiter,
     limits: { maxInFlightBytes: config.ingest.maxInFlightBytes },
-    ready: readiness({ database: databaseCheck(app.reads) }),
+    ready: readiness({
+      database: databaseCheck(app.reads),
+      migrations: migrationsCheck(app.reads, newestMigration()),
+    }),
     routes: [...intakeModules(app), ...readModules(app, publicUrl)],
   });
   await mountGraphql(server, app, api, lifecycle);

@@ -3,7 +3,7 @@
  * every entry point; whoever comes second finds it done.
  */
 import path from 'node:path';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import type { Config } from './config.js';
@@ -29,6 +29,14 @@ function migrationsDirectory(): string {
     folder = parent;
   }
   return path.join(folder, 'prisma', 'migrations');
+}
+
+/** Name of the last migration this version brings: ready means at least this one was applied. */
+export function newestMigration(): string {
+  const names = readdirSync(migrationsDirectory()).filter((name) => /^\d{14}_/.test(name));
+  const newest = names.sort().at(-1);
+  if (newest === undefined) throw new Error('there are no migrations');
+  return newest;
 }
 
 /** Brings the database into the state this version needs. */

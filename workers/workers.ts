@@ -31,6 +31,7 @@ export interface WorkerApp extends Jobs {
   readonly runs: RunDeleter;
   /** One process at a time does the work, the others find it taken. */
   readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
+  readonly feedback: { attachWaiting(): Promise<number> };
 }
 
 const GRACE_MS = 20_000;
@@ -72,6 +73,12 @@ export async function createWorkers(
     // Not woken by the feed: searches look at what is not indexed themselves, and a second's worth is one batch.
     continuous: [
       { name: 'search.index', everyMs: 1_000, runOnce: async () => (await app.indexer.runOnce()).behind },
+      // Feedback often comes before its run; readers find it meanwhile, subscribers hear of it once it is filed.
+      {
+        name: 'feedback.attach',
+        everyMs: 2_000,
+        runOnce: async () => (await app.feedback.attachWaiting()) > 0,
+      },
     ],
     registry: app.metrics.registry,
     clock: app.clock,

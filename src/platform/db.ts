@@ -91,6 +91,8 @@ export function sqlState(error: unknown): string | undefined {
 /** Whether the database could not be reached or asked us to come back, so that the same work may succeed later. */
 export function isTransient(error: unknown): boolean {
   const state = sqlState(error);
+  // 28P01: a server that is just going down or coming up also refuses right passwords, for an instant.
+  if (state === '28P01') return true;
   if (state !== undefined && (RETRYABLE.has(state) || state === '53100' || state === '57014')) return true;
   if (state !== undefined && /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/.test(state)) return true;
   return (

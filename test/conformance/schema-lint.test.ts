@@ -97,7 +97,7 @@ test('schema.prisma names the tables and columns of the migrated database', asyn
      from information_schema.columns where table_schema = 'public' order by 1, 2`,
   );
   const modelled = modelsOfPrismaSchema();
-  const unmodelled = new Set(['_prisma_migrations', 'feed', 'feed_floor']);
+  const unmodelled = new Set(['_prisma_migrations', 'feed', 'feed_floor', 'search_position']);
   const actual = rows.filter(
     ({ table, type }) =>
       !unmodelled.has(table) && !/^runs_/.test(table) && type !== 'tsvector' && modelled.has(table),
@@ -146,7 +146,7 @@ function modelsOfPrismaSchema(): Map<string, string[]> {
         field!.startsWith('@@') ||
         (!(type! in TYPES) && type !== 'DateTime' && !type!.startsWith('Unsupported'))
       )
-        return [];
+        {return [];}
       if (type!.startsWith('Unsupported("tsvector")')) return [];
       const column = /@map\("(\w+)"\)/.exec(rest!)?.[1] ?? field!;
       const native = /@(db\.\w+)/.exec(rest!)?.[1];

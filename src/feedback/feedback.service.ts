@@ -214,10 +214,12 @@ export class FeedbackService {
   ): Promise<Feedback[]> {
     const runIds = [...new Set(accepted.flatMap(({ row }) => row.run_id ?? []))];
     const places = await this.#store.findRuns(tx, scope, runIds);
-    // The run knows best where it belongs; the client is believed until the run is here.
+    // Only the run knows where it belongs. What a client says of it beforehand, often just the project, would keep
+    // the feedback from being filed when the run comes.
     const placed = accepted.map((candidate) => {
-      const place = candidate.row.run_id === null ? undefined : places.get(candidate.row.run_id);
-      if (place === undefined) return candidate;
+      if (candidate.row.run_id === null) return candidate;
+      const place = places.get(candidate.row.run_id);
+      if (place === undefined) return { ...candidate, row: { ...candidate.row, project_id: null } };
       const row: FeedbackRow = {
         ...candidate.row,
         trace_id: place.traceId,
@@ -303,7 +305,11 @@ export class FeedbackService {
   /** Up to `limit + 1`, newest first, in reading order. */
   async list(principal: Principal, filter: FeedbackFilter, page: FeedbackPage): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
-    return this.#store.list(this.#pool, scope, filter, page, await this.#waiting.idsIn(scope, filter));
+    const waitingIds = await this.#waiting.idsIn(scope, filter);
+    return this.#waiting.completed(
+      scope,
+      await this.#store.list(this.#pool, scope, filter, page, waitingIds),
+    );
   }
 
   /** How many match, counted up to `limit`. */
@@ -314,12 +320,14 @@ export class FeedbackService {
 
   /** Those of `ids` that exist, in no particular order. */
   async find(principal: Principal, ids: readonly string[]): Promise<Feedback[]> {
-    return this.#store.find(this.#pool, requireScope(principal, 'read'), ids);
+    const scope = requireScope(principal, 'read');
+    return this.#waiting.completed(scope, await this.#store.find(this.#pool, scope, ids));
   }
 
   /** Up to `limit + 1` feedbacks of each run, newest first, in one statement for all runs. */
   async listByRuns(principal: Principal, runIds: readonly string[], page: PageWindow): Promise<Feedback[]> {
-    return this.#store.listByRuns(this.#pool, requireScope(principal, 'read'), runIds, page);
+    const scope = requireScope(principal, 'read');
+    return this.#waiting.completed(scope, await this.#store.listByRuns(this.#pool, scope, runIds, page));
   }
 
   /** How many feedbacks each run has, counted up to `limit`; runs without are absent. */

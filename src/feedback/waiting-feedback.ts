@@ -9,6 +9,7 @@ import { transaction } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { trustedScope, type WorkspaceScope } from '../tenancy/principal.js';
 import { publishFeedback } from './feedback-feed.js';
+import type { Feedback } from './feedback.js';
 import type { FeedbackFilter, FeedbackStore, RunPlace, WaitingRow } from './feedback.store.js';
 
 const DAY_MS = 86_400_000;
@@ -56,6 +57,27 @@ export class WaitingFeedback {
       .filter((place) => projectIds === undefined || projectIds.includes(place.projectId))
       .filter((place) => traceId === undefined || place.traceId === traceId)
       .map(({ id }) => id);
+  }
+
+  /** The same feedback, what waits although its run is there shown where it belongs. No statement where none waits. */
+  async completed(scope: WorkspaceScope, feedback: Feedback[]): Promise<Feedback[]> {
+    const runIds = feedback.flatMap(({ runId, projectId }) =>
+      runId === null || projectId !== null ? [] : [runId],
+    );
+    if (runIds.length === 0) return feedback;
+    const places = await this.#store.findRuns(this.#pool, scope, [...new Set(runIds)]);
+    return feedback.map((each) => {
+      const place = each.runId === null || each.projectId !== null ? undefined : places.get(each.runId);
+      if (place === undefined) return each;
+      const { traceId, projectId, startTime } = place;
+      return {
+        ...each,
+        traceId,
+        projectId,
+        threadId: each.threadId ?? place.threadId,
+        runStartTime: startTime,
+      };
+    });
   }
 
   async #places(

@@ -62,31 +62,42 @@ test('feedback on a stored run is filed under its trace and project and publishe
   expect(world.rings.slice(before)).toEqual(['feed']);
 });
 
-test('feedback may come before its run: lists by project find it at once, upkeep files and publishes it', async () => {
-  const runId = uuid();
-  const projectId = uuid();
-  const stored = valueOf((await world.feedback.create(caller, [{ runId, key: 'early', score: 1 }]))[0]);
-  expect(stored).toMatchObject({ traceId: null, projectId: null });
-  expect(await feedEntries(stored.id)).toEqual([]);
-  expect(await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).toEqual([]);
+test.each([
+  ['on a run alone', {}],
+  // Newer clients name the project, and the project alone.
+  ['on a run said to be in some project', { projectId: uuid() }],
+])(
+  'feedback %s may come before it: readers find it at once, upkeep files and publishes it',
+  async (_what, said) => {
+    const runId = uuid();
+    const projectId = uuid();
+    const draft = { runId, key: 'early', score: 1, ...said };
+    const stored = valueOf((await world.feedback.create(caller, [draft]))[0]);
+    expect(stored).toMatchObject({ traceId: null, projectId: null });
+    expect(await feedEntries(stored.id)).toEqual([]);
+    expect(await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).toEqual([]);
 
-  const run = await plantRun(world.database.pool, workspace, { id: runId, projectId });
-  const ids = async (): Promise<string[]> =>
-    (await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).map(({ id }) => id);
-  expect(await ids()).toEqual([stored.id]);
-  expect((await world.feedback.list(caller, { traceId: run.traceId }, page(10))).map(({ id }) => id)).toEqual(
-    [stored.id],
-  );
-  expect((await world.feedback.statsByProjects(caller, [projectId], 'run')).get(projectId)?.[0]?.n).toBe(1);
+    const run = await plantRun(world.database.pool, workspace, { id: runId, projectId });
+    const ids = async (): Promise<string[]> =>
+      (await world.feedback.list(caller, { projectIds: [projectId] }, page(10))).map(({ id }) => id);
+    expect(await ids()).toEqual([stored.id]);
+    expect(
+      (await world.feedback.list(caller, { traceId: run.traceId }, page(10))).map(({ id }) => id),
+    ).toEqual([stored.id]);
+    expect((await world.feedback.statsByProjects(caller, [projectId], 'run')).get(projectId)?.[0]?.n).toBe(1);
+    const place = { traceId: run.traceId, projectId };
+    expect(await world.feedback.find(caller, [stored.id])).toMatchObject([place]);
+    expect(await world.feedback.listByRuns(caller, [runId], page(1))).toMatchObject([place]);
 
-  expect(await world.feedback.attachWaiting()).toBe(1);
-  expect(await world.feedback.attachWaiting()).toBe(0);
-  expect(await ids()).toEqual([stored.id]);
-  expect(await feedEntries(stored.id)).toEqual([
-    { project_ids: [projectId], entries: [['f', 0, runId, runId, stored.id]] },
-  ]);
-  expect((await world.feedback.statsByProjects(caller, [projectId], 'run')).get(projectId)?.[0]?.n).toBe(1);
-});
+    expect(await world.feedback.attachWaiting()).toBe(1);
+    expect(await world.feedback.attachWaiting()).toBe(0);
+    expect(await ids()).toEqual([stored.id]);
+    expect(await feedEntries(stored.id)).toEqual([
+      { project_ids: [projectId], entries: [['f', 0, runId, runId, stored.id]] },
+    ]);
+    expect((await world.feedback.statsByProjects(caller, [projectId], 'run')).get(projectId)?.[0]?.n).toBe(1);
+  },
+);
 
 test('runs whose ids name no day are found too', async () => {
   const id = '11111111-2222-4333-8444-555555555555';

@@ -23,10 +23,13 @@ function literalText(node: ValueNode, name: string, numbers: boolean): string {
 const POSTGRES_UTC = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00$/;
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/i;
 
-/** Milliseconds always, microseconds where there are any: SDKs compare run times digit by digit. */
+/**
+ * Three digits, or six where there are microseconds: SDKs compare run times digit by digit, and some parsers (Python's
+ * before 3.11) take no other number of digits.
+ */
 function fraction(digits: string | undefined): string {
   const micros = (digits ?? '').padEnd(6, '0').slice(0, 6);
-  return micros.endsWith('000') ? micros.slice(0, 3) : micros.replace(/0+$/, '');
+  return micros.endsWith('000') ? micros.slice(0, 3) : micros;
 }
 
 /** UTC text of an RFC 3339 time with any offset, microseconds kept; undefined when it is none. */

@@ -216,7 +216,7 @@ interface Page {
       expect(node).toEqual(storedForm(fact));
     }
     for (const { totalCount } of pages)
-      expect(totalCount).toEqual({ value: facts.length, precision: 'EXACT' });
+      {expect(totalCount).toEqual({ value: facts.length, precision: 'EXACT' });}
   });
 
   test('the tree of every trace is the one of its conversation', async () => {

@@ -1,5 +1,6 @@
 /** What editors of filters ask: the vocabulary, and whether a text is a filter. Reads no data. */
 import { Arg, Query, Resolver } from 'type-graphql';
+import { RequiresAccess } from '../graphql/access.js';
 import { MAX_FILTER_DEPTH, MAX_FILTER_LENGTH, MAX_FILTER_NODES, MAX_LIST_LENGTH } from './filter-check.js';
 import { checkFilter, parseFilter, type FilterCheck } from './filter-text.js';
 import { filterNeeds } from './filter.plan.js';
@@ -17,6 +18,7 @@ interface VocabularyView {
 
 @Resolver()
 export class FilterResolver {
+  @RequiresAccess('authenticated')
   @Query(() => FilterVocabulary, { description: 'The fields and operators of the filter language.' })
   filterVocabulary(): VocabularyView {
     return {
@@ -29,6 +31,7 @@ export class FilterResolver {
     };
   }
 
+  @RequiresAccess('authenticated')
   @Query(() => FilterValidation, { description: 'Judges a filter without running it.' })
   validateFilter(@Arg('filter', () => String) filter: string): FilterCheck & { needsContent?: boolean } {
     const check = checkFilter(filter);

@@ -215,8 +215,9 @@ interface Page {
       if (fact === undefined) throw new Error(`${node.uuid} was never sent`);
       expect(node).toEqual(storedForm(fact));
     }
-    for (const { totalCount } of pages)
-      {expect(totalCount).toEqual({ value: facts.length, precision: 'EXACT' });}
+    for (const { totalCount } of pages) {
+      expect(totalCount).toEqual({ value: facts.length, precision: 'EXACT' });
+    }
   });
 
   test('the tree of every trace is the one of its conversation', async () => {

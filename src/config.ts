@@ -144,10 +144,13 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   });
 }
 
-/** Loads the configuration of this process; prints every problem and exits with 78 where there is one. */
-export function loadConfigOrExit(): Config {
+/**
+ * Loads the configuration of this process; prints every problem and exits with 78 where there is one. `defaults`
+ * stand for variables that are not set, before the defaults of the table.
+ */
+export function loadConfigOrExit(defaults: Readonly<Record<string, string>> = {}): Config {
   try {
-    return loadConfig(process.env);
+    return loadConfig({ ...defaults, ...process.env });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);

@@ -9,20 +9,79 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { prepareInstallation } from './installation.js';
 import { loadConfigOrExit } from './config.js';
-import type { Config } from './config.js';
 import { KeptProcess } from './platform/child-process.js';
 import { startEmbeddedPostgres } from './platform/embedded-postgres.js';
 import { Lifecycle } from './platform/lifecycle.js';
 import { createLogger } from './platform/log.js';
-import type { Logger } from './platform/log.js';
+import { portProblem } from './platform/port-check.js';
+import { claimFolder } from './platform/sole-owner.js';
 
 const CONFIGURATION_ERROR = 78;
 const READY_TIMEOUT_MS = 60_000;
+/** How long the gateway and workers of a supervisor that was killed may take to notice and leave their ports. */
+const ORPHANS_LEAVE_MS = 15_000;
 
-async function findDatabase(config: Config, lifecycle: Lifecycle, log: Logger): Promise<string> {
+/** Why this machine cannot start it, for a person: shown without a stack. */
+class StartRefused extends Error {}
+
+// On a terminal the ready text is what people look for; a service's log tells the steps, too.
+const config = loadConfigOrExit({ LOG_LEVEL: process.stdout.isTTY ? 'warn' : 'info' });
+const log = createLogger(config.logLevel, 'supervisor');
+// Gateway, workers and Postgres each take their time, one after the other.
+const lifecycle = new Lifecycle(log, 90_000);
+const dataDir = path.resolve(config.dataDir);
+
+/** Makes this process the one that works in the data directory. Whether the last one was killed. */
+async function claimDataDir(): Promise<boolean> {
+  const claim = await mkdir(dataDir, { recursive: true })
+    .then(() => claimFolder(dataDir))
+    .catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StartRefused(
+        `The data directory ${dataDir} cannot be used: ${reason}\n` +
+          'Set TRACEWELL_DATA_DIR to a folder that this user can write.',
+      );
+    });
+  if (claim === undefined) {
+    throw new StartRefused(
+      `Tracewell already runs on the data directory ${dataDir}.\n` +
+        'Stop it first, or set TRACEWELL_DATA_DIR, PORT and WORKER_PORT for a second one.',
+    );
+  }
+  lifecycle.onStop('claim', () => claim.release());
+  return claim.inherited;
+}
+
+async function requirePorts(patienceMs: number): Promise<void> {
+  const { host, port } = config.gateway;
+  const wanted = { PORT: port, WORKER_PORT: config.workers.port };
+  if (wanted.PORT === wanted.WORKER_PORT) {
+    throw new StartRefused(`PORT and WORKER_PORT are both ${port}; they need a port each.`);
+  }
+  const deadline = Date.now() + patienceMs;
+  for (const [name, number] of Object.entries(wanted)) {
+    let problem = await portProblem({ host, port: number });
+    while (problem === 'EADDRINUSE' && Date.now() < deadline && !lifecycle.stopping) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      problem = await portProblem({ host, port: number });
+    }
+    if (problem === 'EADDRINUSE') {
+      throw new StartRefused(
+        `Port ${number} on ${host} is taken by another program. Set ${name} to another.`,
+      );
+    }
+    if (problem !== undefined) {
+      throw new StartRefused(`Cannot listen on ${host}, port ${number}: ${problem}. See HOST and ${name}.`);
+    }
+  }
+}
+
+async function findDatabase(): Promise<string> {
   if (config.database.url !== undefined) return config.database.url.reveal();
-  const postgres = await startEmbeddedPostgres({ dataDir: config.dataDir, log });
-  lifecycle.onStop('postgres', () => postgres.stop(), 20_000);
+  const starting = startEmbeddedPostgres({ dataDir, log });
+  // Registered before it is there, so that a signal during the first start leaves no server behind.
+  lifecycle.onStop('postgres', async () => (await starting.catch(() => undefined))?.stop(), 20_000);
+  const postgres = await starting;
   void postgres.died.then((message) => {
     log.fatal(message);
     void lifecycle.exit(1);
@@ -31,75 +90,97 @@ async function findDatabase(config: Config, lifecycle: Lifecycle, log: Logger): 
 }
 
 /** The key made at the first start, kept for the owner of this machine to read again. */
-async function rememberKey(dataDir: string, made: string | undefined): Promise<string | undefined> {
+async function rememberKey(made: string | undefined): Promise<string | undefined> {
   const file = path.join(dataDir, 'api-key');
   if (made !== undefined) {
-    await mkdir(dataDir, { recursive: true });
     await writeFile(file, `${made}\n`, { mode: 0o600 });
     await chmod(file, 0o600);
   }
   return existsSync(file) ? (await readFile(file, 'utf8')).trim() : undefined;
 }
 
-async function waitUntilReady(url: string): Promise<void> {
+function keep(name: string, file: string, databaseUrl: string): void {
+  const self = fileURLToPath(import.meta.url);
+  const child = new KeptProcess({
+    name,
+    // From sources under a loader, from the build otherwise: as this process itself runs.
+    file: path.resolve(path.dirname(self), `${file}${path.extname(self)}`),
+    env: { ...process.env, LOG_LEVEL: config.logLevel, DATABASE_URL: databaseUrl },
+    log,
+    fatalCodes: [CONFIGURATION_ERROR],
+    onFatal: (code) => void lifecycle.exit(code),
+  });
+  lifecycle.onStop(name, () => child.stop(), 32_000);
+}
+
+/** Address of the gateway as this machine reaches it. */
+function localUrl(): string {
+  const { host, port } = config.gateway;
+  if (host === '0.0.0.0') return `http://127.0.0.1:${port}`;
+  if (host === '::') return `http://[::1]:${port}`;
+  return host.includes(':') ? `http://[${host}]:${port}` : `http://${host}:${port}`;
+}
+
+async function waitUntilReady(): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
-  for (;;) {
+  while (!lifecycle.stopping) {
     try {
-      if ((await fetch(`${url}/readyz`)).ok) return;
+      if ((await fetch(`${localUrl()}/readyz`)).ok) return;
     } catch {
       // Not listening yet.
     }
-    if (Date.now() > deadline) throw new Error(`The gateway was not ready at ${url} in time.`);
+    if (Date.now() > deadline) throw new Error(`The gateway was not ready at ${localUrl()} in time.`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-function firstTrace(url: string, key: string): string {
+/** A remembered key may be revoked by now, or another database's. */
+async function works(key: string): Promise<boolean> {
+  const response = await fetch(`${localUrl()}/sessions?limit=1`, { headers: { 'x-api-key': key } });
+  return response.status !== 401 && response.status !== 403;
+}
+
+function readyText(url: string, key: string | undefined): string {
+  const shown = key ?? 'not known here; a start with TRACEWELL_INIT_API_KEY=<32 characters or more> adds one';
   return `
 Tracewell is ready.
 
   GraphQL   ${url}/graphql
-  API key   ${key}
+  API key   ${shown}
 
 Send a first trace (npm install langsmith):
 
-  export LANGSMITH_TRACING=true LANGSMITH_ENDPOINT=${url} LANGSMITH_API_KEY=${key}
+  export LANGSMITH_TRACING=true LANGSMITH_ENDPOINT=${url} LANGSMITH_API_KEY=${key ?? '<key>'}
   node --input-type=module -e 'import { traceable } from "langsmith/traceable";
     await traceable((name) => "Hello " + name, { name: "hello" })("world")'
 
 `;
 }
 
-const config = loadConfigOrExit();
-const log = createLogger(config.logLevel, 'supervisor');
-// Gateway, workers and Postgres each take their time, one after the other.
-const lifecycle = new Lifecycle(log, 90_000);
-lifecycle.handleSignals();
-
-try {
-  const databaseUrl = await findDatabase(config, lifecycle, log);
+async function start(): Promise<void> {
+  const crashed = await claimDataDir();
+  await requirePorts(crashed ? ORPHANS_LEAVE_MS : 0);
+  const databaseUrl = await findDatabase();
+  if (lifecycle.stopping) return;
   const { apiKey } = await prepareInstallation({ config, databaseUrl, log });
-  const key = config.initApiKey?.reveal() ?? (await rememberKey(config.dataDir, apiKey));
+  const key = config.initApiKey?.reveal() ?? (await rememberKey(apiKey));
+  if (lifecycle.stopping) return;
+  keep('workers', '../workers/main', databaseUrl);
+  keep('gateway', './main', databaseUrl);
+  await waitUntilReady();
+  if (lifecycle.stopping) return;
+  const usable = key !== undefined && (await works(key)) ? key : undefined;
+  process.stdout.write(readyText(config.gateway.publicUrl ?? localUrl(), usable));
+}
 
-  const keep = (name: string, file: string): void => {
-    const child = new KeptProcess({
-      name,
-      file: fileURLToPath(new URL(`${file}${path.extname(fileURLToPath(import.meta.url))}`, import.meta.url)),
-      env: { ...process.env, DATABASE_URL: databaseUrl },
-      log,
-      fatalCodes: [CONFIGURATION_ERROR],
-      onFatal: (code) => void lifecycle.exit(code),
-    });
-    lifecycle.onStop(name, () => child.stop(), 32_000);
-  };
-  keep('workers', '../workers/main');
-  keep('gateway', './main');
-
-  const url = config.gateway.publicUrl ?? `http://${config.gateway.host}:${config.gateway.port}`;
-  const everywhere = config.gateway.host === '0.0.0.0' || config.gateway.host === '::';
-  await waitUntilReady(`http://${everywhere ? '127.0.0.1' : config.gateway.host}:${config.gateway.port}`);
-  process.stdout.write(firstTrace(url, key ?? '(made at the first start; make another with createApiKey)'));
+lifecycle.handleSignals();
+try {
+  await start();
 } catch (error) {
-  log.fatal({ err: error }, 'could not start');
-  await lifecycle.exit(1);
+  // What fails because it is being stopped is no news.
+  if (!lifecycle.stopping) {
+    if (error instanceof StartRefused) process.stderr.write(`${error.message}\n`);
+    else log.fatal({ err: error }, 'could not start');
+    await lifecycle.exit(1);
+  }
 }

@@ -1,4 +1,7 @@
-/** A child process that is kept alive: started again when it ends by itself, stopped in order when asked. */
+/**
+ * A child process that is kept alive: started again when it ends by itself, stopped in order when asked. Parent and
+ * child share a channel on which nothing is said: its end tells the child that the parent is gone (see lifecycle.ts).
+ */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Logger } from './log.js';
@@ -54,7 +57,8 @@ export class KeptProcess {
     const started = performance.now();
     const child = spawn(process.execPath, [...execArgv, file], {
       env,
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      // Ctrl-C in a terminal reaches the whole group; the parent stops its children one after the other.
       detached: true,
     });
     this.#child = child;

@@ -50,6 +50,8 @@ export interface EmbeddedPostgres {
 
 const DATABASE = 'tracewell';
 const START_TIMEOUT_MS = 60_000;
+/** What a server says that replays its log after a crash, or is being stopped. */
+const CANNOT_CONNECT_NOW = '57P03';
 
 interface Identity {
   readonly uid?: number;
@@ -178,11 +180,11 @@ async function placesFor(
 
 async function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
         if (address !== null && typeof address === 'object') resolve(address.port);
         else reject(new Error('no free port'));
       });
@@ -271,16 +273,17 @@ async function findRunning(cluster: string): Promise<Running | undefined> {
 const urlFor = (password: string, port: number, database: string): string =>
   `postgresql://tracewell:${password}@127.0.0.1:${port}/${database}`;
 
-async function connects(url: string): Promise<boolean> {
+/** ready; busy: there, but starting or stopping; away: nothing answers. */
+async function probe(url: string): Promise<'ready' | 'busy' | 'away'> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 1_000 });
   // A server in recovery refuses and may also reset the socket; both are answers to the same question.
   client.on('error', () => undefined);
   try {
     await client.connect();
     await client.query('select 1');
-    return true;
-  } catch {
-    return false;
+    return 'ready';
+  } catch (error) {
+    return (error as { code?: unknown }).code === CANNOT_CONNECT_NOW ? 'busy' : 'away';
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -316,7 +319,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const password = await readFile(passwordFile, 'utf8');
 
   const earlier = await findRunning(cluster);
-  if (earlier !== undefined && (await connects(urlFor(password, earlier.port, 'postgres')))) {
+  if (earlier !== undefined && (await settles(urlFor(password, earlier.port, 'postgres')))) {
     log.info(
       { pid: earlier.pid, port: earlier.port },
       'found the embedded Postgres of an earlier start running',
@@ -325,6 +328,16 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     return adopt(earlier, password, cluster);
   }
   return launch(binaries, cluster, password, identity, options);
+}
+
+/** Whether a server found on the cluster serves, once it is done with starting or stopping. */
+async function settles(url: string): Promise<boolean> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  for (;;) {
+    const state = await probe(url);
+    if (state !== 'busy' || Date.now() > deadline) return state === 'ready';
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 function adopt(running: Running, password: string, cluster: string): EmbeddedPostgres {
@@ -398,7 +411,7 @@ async function launch(
   );
 
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await connects(urlFor(password, port, 'postgres')))) {
+  while ((await probe(urlFor(password, port, 'postgres'))) !== 'ready') {
     if (child.exitCode !== null) throw new Error(`The embedded Postgres did not start: ${stderr.trim()}`);
     if (Date.now() > deadline) throw new Error('The embedded Postgres did not accept connections in time.');
     await new Promise((resolve) => setTimeout(resolve, 20));

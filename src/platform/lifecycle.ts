@@ -47,8 +47,16 @@ export class Lifecycle {
     return this.#stopping;
   }
 
-  /** Makes signals stop this process: orderly at first, at once when asked again. Call once per process. */
+  /**
+   * Makes signals stop this process: orderly at first, at once when asked again. So does the end of a parent that
+   * keeps this process, because nobody else would ever stop it, and its ports would stay taken. Call once per process.
+   */
   handleSignals(): void {
+    process.once('disconnect', () => {
+      if (this.#stopping !== undefined) return;
+      this.#log.warn('the parent process is gone, stopping');
+      void this.exit(0);
+    });
     for (const signal of SIGNALS) {
       process.on(signal, () => {
         if (this.#stopping === undefined) {

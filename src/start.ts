@@ -30,6 +30,8 @@ const log = createLogger(config.logLevel, 'supervisor');
 // Gateway, workers and Postgres each take their time, one after the other.
 const lifecycle = new Lifecycle(log, 90_000);
 const dataDir = path.resolve(config.dataDir);
+// A function, because between two awaits the answer changes.
+const stopping = (): boolean => lifecycle.stopping;
 
 /** Makes this process the one that works in the data directory. Whether the last one was killed. */
 async function claimDataDir(): Promise<boolean> {
@@ -61,7 +63,7 @@ async function requirePorts(patienceMs: number): Promise<void> {
   const deadline = Date.now() + patienceMs;
   for (const [name, number] of Object.entries(wanted)) {
     let problem = await portProblem({ host, port: number });
-    while (problem === 'EADDRINUSE' && Date.now() < deadline && !lifecycle.stopping) {
+    while (problem === 'EADDRINUSE' && Date.now() < deadline && !stopping()) {
       await new Promise((resolve) => setTimeout(resolve, 100));
       problem = await portProblem({ host, port: number });
     }
@@ -123,7 +125,7 @@ function localUrl(): string {
 
 async function waitUntilReady(): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
-  while (!lifecycle.stopping) {
+  while (!stopping()) {
     try {
       if ((await fetch(`${localUrl()}/readyz`)).ok) return;
     } catch {
@@ -161,14 +163,14 @@ async function start(): Promise<void> {
   const crashed = await claimDataDir();
   await requirePorts(crashed ? ORPHANS_LEAVE_MS : 0);
   const databaseUrl = await findDatabase();
-  if (lifecycle.stopping) return;
+  if (stopping()) return;
   const { apiKey } = await prepareInstallation({ config, databaseUrl, log });
   const key = config.initApiKey?.reveal() ?? (await rememberKey(apiKey));
-  if (lifecycle.stopping) return;
+  if (stopping()) return;
   keep('workers', '../workers/main', databaseUrl);
   keep('gateway', './main', databaseUrl);
   await waitUntilReady();
-  if (lifecycle.stopping) return;
+  if (stopping()) return;
   const usable = key !== undefined && (await works(key)) ? key : undefined;
   process.stdout.write(readyText(config.gateway.publicUrl ?? localUrl(), usable));
 }
@@ -178,7 +180,7 @@ try {
   await start();
 } catch (error) {
   // What fails because it is being stopped is no news.
-  if (!lifecycle.stopping) {
+  if (!stopping()) {
     if (error instanceof StartRefused) process.stderr.write(`${error.message}\n`);
     else log.fatal({ err: error }, 'could not start');
     await lifecycle.exit(1);

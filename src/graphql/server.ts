@@ -286,7 +286,8 @@ async function answer(
     return await reply
       .code(status ?? 200)
       .header('cache-control', 'no-store')
-      .send(body.string);
+      // As bytes: a long string would be measured, copied and encoded once more on its way out.
+      .send(Buffer.from(body.string));
   } finally {
     clearTimeout(timer);
   }

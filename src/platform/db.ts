@@ -5,6 +5,7 @@
  */
 import pg from 'pg';
 import type { Logger } from './log.js';
+import { preparingClient, StatementNames } from './prepared.js';
 
 export type Row = Record<string, unknown>;
 
@@ -55,7 +56,12 @@ export function connectionConfig(options: Omit<PoolOptions, 'max' | 'log'>): pg.
 }
 
 export function createPool(options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ ...connectionConfig(options), max: options.max, idleTimeoutMillis: 30_000 });
+  const pool = new pg.Pool({
+    ...connectionConfig(options),
+    max: options.max,
+    idleTimeoutMillis: 30_000,
+    Client: preparingClient(new StatementNames()),
+  });
   // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
   pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));
   keepProcessOnLostConnection(pool);

@@ -63,6 +63,11 @@ export function selectsField(info: SelectionInfo, path: string): boolean {
   return fieldsAt(info.fieldNodes, info.fragments, steps).some(({ name }) => name.value === last);
 }
 
+/** Whether nothing but these fields is selected below the resolving one. */
+export function selectsOnly(info: SelectionInfo, names: ReadonlySet<string>): boolean {
+  return fieldsAt(info.fieldNodes, info.fragments, []).every(({ name }) => names.has(name.value));
+}
+
 function fieldsAt(nodes: readonly FieldNode[], fragments: Fragments, steps: readonly string[]): FieldNode[] {
   let sets = nodes.flatMap((node) => node.selectionSet ?? []);
   for (const step of steps) {

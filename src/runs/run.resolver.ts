@@ -136,10 +136,9 @@ export class RunResolver {
   /** Empty for a project that does not exist: a list of its runs is empty, too. */
   async #projectIds(ref: NonNullable<RunListArgs['project']>, context: GraphqlContext): Promise<string[]> {
     const selector = toProjectSelector(ref, ['project']);
-    const loaders = context.loader(this.#deps.projectLoaders);
-    const project = await ('id' in selector
-      ? loaders.byId.load(selector.id)
-      : loaders.byName.load(selector.name));
+    // An id needs no look-up: one that is not of this workspace has no runs in it.
+    if ('id' in selector) return [selector.id];
+    const project = await context.loader(this.#deps.projectLoaders).byName.load(selector.name);
     return project === undefined ? [] : [project.uuid];
   }
 

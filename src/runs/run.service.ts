@@ -158,15 +158,21 @@ export class RunService {
     return (await this.findTraces(principal, [traceId]))[0];
   }
 
+  /** The days a trace lies in, for listTraceRuns; undefined where none of its runs is stored. Cheaper than totals. */
+  async locateTrace(principal: Principal, traceId: string): Promise<string[] | undefined> {
+    const { days, exists } = await this.deps.days.locateTrace(requireScope(principal, 'read'), traceId);
+    return exists ? days : undefined;
+  }
+
   /** Up to `limit + 1` nodes of a trace in depth-first order behind the run `after`, without payloads. */
   async listTraceRuns(
     principal: Principal,
     traceId: string,
     limit: number,
-    after?: string,
+    { after, days: known }: { after?: string | undefined; days?: readonly string[] | undefined } = {},
   ): Promise<PlacedTraceRun[]> {
     const scope = requireScope(principal, 'read');
-    const days = await this.deps.days.ofTraces(scope, [traceId]);
+    const days = known ?? (await this.deps.days.ofTraces(scope, [traceId]));
     const nodes = await this.deps.traces.listRuns(scope, traceId, days, limit, after);
     const present = new Set(nodes.map(({ uuid }) => uuid));
     const elsewhere = new Set(

@@ -28,14 +28,21 @@ import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
-import { selectedRunFields } from './run-selection.js';
+import { selectedRunFields, selectsOnly } from './run-selection.js';
 import { DeleteTracesInput } from './run.inputs.js';
 import type { RunLoaders } from './run.loaders.js';
 import { MAX_TRACE_RUNS } from './run.service.js';
 import type { RunService } from './run.service.js';
 import { RunObject, toRun } from './run.types.js';
 import type { AttachmentLinks, GraphqlRun } from './run.types.js';
-import { toTrace, toTraceRun, TRACE_NODE, TraceObject, TraceRunConnection } from './trace.types.js';
+import {
+  toLocatedTrace,
+  toTrace,
+  toTraceRun,
+  TRACE_NODE,
+  TraceObject,
+  TraceRunConnection,
+} from './trace.types.js';
 import type { GraphqlTrace } from './trace.types.js';
 
 /** A skeleton row is a twentieth of a run. */
@@ -59,6 +66,9 @@ export interface TraceResolverDeps {
   readonly projectLoaders: LoaderFactory<ProjectLoaders>;
 }
 
+/** What a tree view asks of a trace; totals over all its runs are not computed for it. */
+const WITHOUT_TOTALS: ReadonlySet<string> = new Set(['id', 'uuid', 'runs', '__typename']);
+
 @Resolver(() => TraceObject)
 export class TraceResolver {
   readonly #deps: TraceResolverDeps;
@@ -75,10 +85,17 @@ export class TraceResolver {
   })
   async trace(
     @Arg('id', () => ID) id: string,
+    @Info() info: GraphQLResolveInfo,
     @Ctx() context: GraphqlContext,
   ): Promise<GraphqlTrace | undefined> {
-    const trace = await this.#deps.runs.findTrace(requirePrincipal(context), parseId(TRACE_NODE, id));
-    return trace && toTrace(trace);
+    const principal = requirePrincipal(context);
+    const traceId = parseId(TRACE_NODE, id);
+    if (!selectsOnly(info, WITHOUT_TOTALS)) {
+      const trace = await this.#deps.runs.findTrace(principal, traceId);
+      return trace && toTrace(trace);
+    }
+    const days = await this.#deps.runs.locateTrace(principal, traceId);
+    return days && toLocatedTrace(traceId, days);
   }
 
   @FieldResolver(() => RunObject, { nullable: true, description: 'Null while the root has not arrived.' })
@@ -114,12 +131,10 @@ export class TraceResolver {
     const { runs, cursors } = this.#deps;
     const list = { order: 'trace.runs', direction: 'asc', filter: trace.traceId } as const;
     const request = cursors.request({ first, after: after ?? null }, list, { max: MAX_TRACE_RUNS });
-    const found = await runs.listTraceRuns(
-      requirePrincipal(context),
-      trace.traceId,
-      first,
-      request.boundary?.id,
-    );
+    const found = await runs.listTraceRuns(requirePrincipal(context), trace.traceId, first, {
+      after: request.boundary?.id,
+      days: trace.days,
+    });
     const nodes = found.slice(0, first).map(toTraceRun);
     // The order is found again from the run itself: dotted orders of deep runs are too long for a cursor.
     const cursorOf = (run: (typeof nodes)[number] | undefined): string | null =>

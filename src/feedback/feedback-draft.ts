@@ -41,9 +41,11 @@ export function patched(
   clean: FeedbackDraft,
 ): Pick<Feedback, 'score' | 'value' | 'comment' | 'correction'> {
   const given = judgementOf(clean.score, clean.value);
-  // A boolean score is its own value, unless the client had named another.
-  const boolean = current.value === null || typeof current.value === 'boolean';
-  const valueGiven = patch.value !== undefined || (typeof patch.score === 'boolean' && boolean);
+  // A boolean score is its own value, unless the client had named another: it goes where the score goes.
+  const implied = typeof current.value === 'boolean' && current.score === Number(current.value);
+  const follows =
+    patch.score !== undefined && (implied || (typeof patch.score === 'boolean' && current.value === null));
+  const valueGiven = patch.value !== undefined || follows;
   return {
     score: patch.score === undefined ? current.score : given.score,
     value: valueGiven ? given.value : current.value,

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from '@jest/globals';
-import type { Feedback } from '../../src/feedback/feedback.js';
+import type { Feedback, FeedbackDraft, FeedbackPatch } from '../../src/feedback/feedback.js';
 import type { Result } from '../../src/platform/result.js';
 import { createWorld, plantRun, principal, uuid } from './world.js';
 
@@ -157,6 +157,24 @@ test('an id that belongs to other feedback is a conflict and changes nothing', a
   expect(await world.feedback.find(caller, [id])).toEqual([before]);
   const [moved] = await world.feedback.create(caller, [{ id, runId: uuid(), key: 'mine', score: 0 }]);
   expect(moved?.ok).toBe(false);
+});
+
+test('the value of a boolean score goes where the score goes, a value of its own stays', async () => {
+  const change = async (
+    draft: Pick<FeedbackDraft, 'score' | 'value'>,
+    patch: FeedbackPatch,
+  ): Promise<unknown[]> => {
+    const made = valueOf((await world.feedback.create(caller, [{ runId: uuid(), key: 'k', ...draft }]))[0]);
+    const { score, value } = valueOf(await world.feedback.update(caller, made.id, patch));
+    return [score, value];
+  };
+  expect(await change({ score: true }, { score: 0 })).toEqual([0, null]);
+  expect(await change({ score: true }, { score: false })).toEqual([0, false]);
+  expect(await change({ score: true }, { score: null })).toEqual([null, null]);
+  expect(await change({ score: true }, { comment: 'why' })).toEqual([1, true]);
+  expect(await change({ score: 1 }, { score: false })).toEqual([0, false]);
+  expect(await change({ score: true, value: 'up' }, { score: 0 })).toEqual([0, 'up']);
+  expect(await change({ score: 0.3, value: true }, { score: 0.5 })).toEqual([0.5, true]);
 });
 
 test('booleans count as 1 and 0 and keep their value', async () => {

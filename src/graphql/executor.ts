@@ -8,13 +8,12 @@ import {
   getNamedType,
   getVariableValues,
   GraphQLError,
+  GraphQLScalarType,
   isAbstractType,
-  isInputObjectType,
   Kind,
   OperationTypeNode,
   parse,
   TypeInfo,
-  typeFromAST,
   visit,
   visitWithTypeInfo,
 } from 'graphql';
@@ -24,9 +23,7 @@ import type {
   DocumentNode,
   ExecutionResult,
   GraphQLFieldResolver,
-  GraphQLInputType,
   GraphQLSchema,
-  NamedTypeNode,
   OperationDefinitionNode,
 } from 'graphql';
 import { compileQuery, isCompiledQuery } from 'graphql-jit';
@@ -74,8 +71,9 @@ export class Executor {
 
   async execute(execution: Execution): Promise<ExecutionResult> {
     const compiled = this.#compiledFor(execution);
-    if (compiled === undefined || !this.#variablesAreValid(execution)) return this.#interpret(execution);
-    const result = await compiled.query(undefined, execution.contextValue, execution.variables ?? {});
+    const variables = compiled === undefined ? undefined : this.#coerced(execution);
+    if (compiled === undefined || variables === undefined) return this.#interpret(execution);
+    const result = await compiled.query(undefined, execution.contextValue, variables);
     return result.errors === undefined ? result : { ...result, errors: result.errors.map(completed) };
   }
 
@@ -94,8 +92,10 @@ export class Executor {
 
   #compile(document: DocumentNode, record: Track): CompiledQuery | undefined {
     // The compiler leaves notes on the nodes it reads, so it gets a tree of its own.
-    const copy = parse(document.loc?.source.body ?? '');
-    const compiled = compileQuery(this.#schema, copy, undefined, { disablingCapturingStackErrors: true });
+    const copy = withCoercedVariables(parse(document.loc?.source.body ?? ''));
+    const compiled = compileQuery(knowingCoerced(this.#schema), copy, undefined, {
+      disablingCapturingStackErrors: true,
+    });
     if (!isCompiledQuery(compiled)) {
       record.compilable = false;
       return undefined;
@@ -104,13 +104,11 @@ export class Executor {
     return compiled;
   }
 
-  /** The compiled check of variables is more lenient and words its complaints differently: graphql-js decides. */
-  #variablesAreValid({ document, variables }: Execution): boolean {
+  /** The variables as arguments take them; undefined where graphql-js has complaints, which it then makes itself. */
+  #coerced({ document, variables }: Execution): Record<string, unknown> | undefined {
     const definitions = operationsIn(document)[0]?.variableDefinitions ?? [];
-    if (definitions.length === 0) return true;
-    return (
-      getVariableValues(this.#schema, definitions, variables ?? {}, { maxErrors: 1 }).errors === undefined
-    );
+    if (definitions.length === 0) return {};
+    return getVariableValues(this.#schema, definitions, variables ?? {}, { maxErrors: 1 }).coerced;
   }
 
   async #interpret({
@@ -157,27 +155,45 @@ function completed(error: GraphQLError): GraphQLError {
   return Object.assign(whole, { locations });
 }
 
+/**
+ * The type of variables in compiled code: graphql-js has coerced their values by then. The compiler would write code
+ * for every field of their types, of the types of these fields and so on, which never ends for an input that can
+ * contain itself, such as a filter; what it writes is also more lenient and does not check @oneOf.
+ */
+const COERCED = new GraphQLScalarType({ name: 'Coerced' });
+
+function knowingCoerced(schema: GraphQLSchema): GraphQLSchema {
+  const getType = (name: string) => (name === COERCED.name ? COERCED : schema.getType(name));
+  return Object.create(schema, { getType: { value: getType } }) as GraphQLSchema;
+}
+
+function withCoercedVariables(document: DocumentNode): DocumentNode {
+  return visit(document, {
+    VariableDefinition: ({ kind, variable, type, defaultValue }) => {
+      // Conditions insist on their type.
+      const named = type.kind === Kind.NON_NULL_TYPE ? type.type : type;
+      if (named.kind === Kind.NAMED_TYPE && named.name.value === 'Boolean') {
+        return { kind, variable, type, ...(defaultValue && { defaultValue }) };
+      }
+      const name = { kind: Kind.NAME, value: COERCED.name } as const;
+      return { kind, variable, type: { kind: Kind.NAMED_TYPE, name } } as const;
+    },
+  });
+}
+
 function operationsIn(document: DocumentNode): OperationDefinitionNode[] {
   return document.definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION);
 }
 
 /**
  * The compiler writes literals into source code, and turns strings that look like its own markers into code: a
- * client could run anything. It also merges @skip and @include of fragments that are spread twice, does not check
- * @oneOf variables, loses keys named __proto__, and does not wait for the type of an interface or union, which
- * type-graphql resolves in a promise.
+ * client could run anything. It also merges @skip and @include of fragments that are spread twice, loses keys named
+ * __proto__, and does not wait for the type of an interface or union, which type-graphql resolves in a promise.
  */
 function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   const [operation, ...others] = operationsIn(document);
   if (operation?.operation !== OperationTypeNode.QUERY || others.length > 0) return false;
   if (/__MAGIC_|__proto__|\b__schema\b|\b__type\b/.test(document.loc?.source.body ?? '__proto__')) {
-    return false;
-  }
-  if (
-    operation.variableDefinitions?.some(({ type }) =>
-      hasOneOf(typeFromAST(schema, type as NamedTypeNode) as GraphQLInputType | undefined, new Set()),
-    ) === true
-  ) {
     return false;
   }
   const refusals: ASTNode[] = [];
@@ -203,11 +219,4 @@ function isCompilable(document: DocumentNode, schema: GraphQLSchema): boolean {
   visit(document, visitWithTypeInfo(types, visitor));
   const repeated = [...spreads.values()].some((count) => count > 1);
   return refusals.length === 0 && !(conditions > 0 && repeated);
-}
-
-function hasOneOf(type: GraphQLInputType | undefined, seen: Set<GraphQLInputType>): boolean {
-  const named = type === undefined ? undefined : getNamedType(type);
-  if (!isInputObjectType(named) || seen.has(named)) return false;
-  seen.add(named);
-  return named.isOneOf || Object.values(named.getFields()).some((field) => hasOneOf(field.type, seen));
 }

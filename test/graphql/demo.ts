@@ -99,6 +99,18 @@ class Selector {
 Directive('@oneOf')(Selector);
 
 @InputType()
+class Nest {
+  @Field(() => Size, { nullable: true })
+  size?: string;
+
+  @Field(() => [Nest], { nullable: true })
+  nests?: Nest[];
+
+  @Field(() => Nest, { nullable: true })
+  not?: Nest;
+}
+
+@InputType()
 class CreateThingInput {
   @Field(() => String)
   name!: string;
@@ -187,6 +199,12 @@ export class DemoResolver {
   @Query(() => String)
   select(@Arg('by', () => Selector) by: Selector): string {
     return JSON.stringify(by);
+  }
+
+  @RequiresAccess('public')
+  @Query(() => String)
+  nested(@Arg('nest', () => Nest) nest: Nest): string {
+    return JSON.stringify(nest);
   }
 
   @RequiresAccess('public')

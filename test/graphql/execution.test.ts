@@ -80,6 +80,14 @@ const golden: Record<string, Golden> = {
     query: 'query ($by: Selector!) { select(by: $by) }',
     variables: { by: { byName: 'a', byNumber: 1 } },
   },
+  'an input that contains itself': {
+    query: 'query ($nest: Nest!) { nested(nest: $nest) }',
+    variables: { nest: { nests: [{ size: 'LARGE' }, { not: { nests: [{ size: 'SMALL' }] } }] } },
+  },
+  'an input that contains itself, wrong inside': {
+    query: 'query ($nest: Nest!) { nested(nest: $nest) }',
+    variables: { nest: { nests: [{ not: { size: 'HUGE' } }] } },
+  },
   'a variable of a wrong type': {
     query: 'query ($n: Int!) { things(first: $n) { nodes { name } } }',
     variables: { n: 'seven' },
@@ -155,7 +163,6 @@ const neverCompiled = {
   introspection: '{ __schema { queryType { name } } }',
   mutations: 'mutation { createThing(input: { name: "a" }) { errors { code } } }',
   'several operations': 'query A { hello } query B { hello }',
-  'oneOf variables': (golden['one of'] as Golden).query,
   'conditions on a fragment that is spread twice': (
     golden['a fragment spread twice under conditions'] as Golden
   ).query,

@@ -7,25 +7,13 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
-import {
-  access,
-  chmod,
-  chown,
-  cp,
-  mkdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { access, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import pg from 'pg';
+import { makePassable, placesFor, serverIdentity } from './embedded-postgres-files.js';
+import type { Binaries, Identity } from './embedded-postgres-files.js';
 import type { Logger } from './log.js';
 
 export interface EmbeddedPostgresOptions {
@@ -52,131 +40,6 @@ const DATABASE = 'tracewell';
 const START_TIMEOUT_MS = 60_000;
 /** What a server says that replays its log after a crash, or is being stopped. */
 const CANNOT_CONNECT_NOW = '57P03';
-
-interface Identity {
-  readonly uid?: number;
-  readonly gid?: number;
-}
-
-/** Root runs Postgres as `postgres` where that user exists, else as `nobody`, which exists everywhere. */
-async function serverIdentity(): Promise<Identity> {
-  if (process.getuid?.() !== 0) return {};
-  const passwd = await readFile('/etc/passwd', 'utf8');
-  for (const name of ['postgres', 'nobody']) {
-    const fields = passwd
-      .split('\n')
-      .map((line) => line.split(':'))
-      .find((entry) => entry[0] === name);
-    if (fields?.[2] !== undefined && fields[3] !== undefined) {
-      return { uid: Number(fields[2]), gid: Number(fields[3]) };
-    }
-  }
-  throw new Error(
-    'Postgres must not run as root, and neither the user "postgres" nor "nobody" exists. Set DATABASE_URL.',
-  );
-}
-
-interface Binaries {
-  readonly native: string;
-  readonly initdb: string;
-  readonly postgres: string;
-}
-
-function locateBinaries(): Binaries {
-  const require = createRequire(import.meta.url);
-  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
-  // The platform package is an optional dependency of embedded-postgres and resolved from there.
-  const fromEmbedded = createRequire(pathToFileURL(require.resolve('embedded-postgres')));
-  let entry: string;
-  try {
-    entry = fromEmbedded.resolve(name);
-  } catch (error) {
-    throw new Error(`No embedded Postgres for ${process.platform}-${process.arch}. Set DATABASE_URL.`, {
-      cause: error,
-    });
-  }
-  return binariesIn(path.resolve(path.dirname(entry), '..', 'native'));
-}
-
-function binariesIn(native: string): Binaries {
-  const suffix = process.platform === 'win32' ? '.exe' : '';
-  return {
-    native,
-    initdb: path.join(native, 'bin', `initdb${suffix}`),
-    postgres: path.join(native, 'bin', `postgres${suffix}`),
-  };
-}
-
-/** npm may have been told to run no install scripts; the package's one script only makes these links. */
-async function hydrateSymlinks(native: string): Promise<void> {
-  let links: { source: string; target: string }[];
-  try {
-    links = JSON.parse(await readFile(path.join(native, 'pg-symlinks.json'), 'utf8')) as typeof links;
-  } catch {
-    return;
-  }
-  const packageDir = path.dirname(native);
-  for (const { source, target } of links) {
-    const file = path.join(packageDir, target);
-    if (existsSync(file)) continue;
-    await symlink(path.relative(path.dirname(file), path.join(packageDir, source)), file);
-  }
-}
-
-/** Whether another user may pass through every folder above `file`. Windows has no such bits. */
-async function reachableByOthers(file: string): Promise<boolean> {
-  for (let folder = path.dirname(path.resolve(file)); ; folder = path.dirname(folder)) {
-    const { mode } = await stat(folder);
-    if ((mode & constants.S_IXOTH) === 0) return false;
-    if (folder === path.dirname(folder)) return true;
-  }
-}
-
-function firstExisting(folder: string): string {
-  let current = path.resolve(folder);
-  while (!existsSync(current)) current = path.dirname(current);
-  return path.join(current, 'x');
-}
-
-/**
- * As root the server runs as another user, who must reach the binaries and the data. A clone below /root is out
- * of reach: binaries are then copied, and data goes, to /var/lib/tracewell.
- */
-async function placesFor(
-  identity: Identity,
-  dataDir: string,
-  log: Logger,
-): Promise<{ binaries: Binaries; cluster: string }> {
-  const binaries = locateBinaries();
-  await hydrateSymlinks(binaries.native);
-  let cluster = path.resolve(dataDir, 'postgres');
-  if (identity.uid === undefined) return { binaries, cluster };
-
-  const shared = '/var/lib/tracewell';
-  let usable = binaries;
-  if (!(await reachableByOthers(binaries.postgres))) {
-    const version = (await readFile(path.join(path.dirname(binaries.native), 'package.json'), 'utf8')).match(
-      /"version":\s*"([^"]+)"/,
-    )?.[1];
-    const copy = path.join(shared, `postgres-${version ?? 'unknown'}`);
-    if (!existsSync(copy)) {
-      const half = `${copy}.${process.pid}`;
-      await cp(binaries.native, half, { recursive: true, verbatimSymlinks: true });
-      await rename(half, copy).catch((error: unknown) => {
-        if (!existsSync(copy)) throw error;
-      });
-    }
-    usable = binariesIn(copy);
-  }
-  if (!(await reachableByOthers(firstExisting(cluster)))) {
-    cluster = path.join(shared, 'data', Buffer.from(path.resolve(dataDir)).toString('base64url'), 'postgres');
-    log.warn(
-      { cluster },
-      'the data directory is out of reach for the user Postgres runs as; its files are kept here instead',
-    );
-  }
-  return { binaries: usable, cluster };
-}
 
 async function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -304,12 +167,10 @@ async function ensureDatabase(password: string, port: number): Promise<void> {
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { log } = options;
   const identity = await serverIdentity();
-  const { binaries, cluster } = await placesFor(identity, options.dataDir, log);
-  await mkdir(path.dirname(cluster), { recursive: true });
-  if (identity.uid !== undefined) {
-    // Passing through is all the server's user needs; the cluster itself is its own.
-    await chmod(path.dirname(cluster), 0o711);
-  }
+  const { binaries, cluster } = await placesFor(identity, path.resolve(options.dataDir), log);
+  // Passing through is all the server's user needs; the cluster itself is its own.
+  if (identity.uid === undefined) await mkdir(path.dirname(cluster), { recursive: true });
+  else await makePassable(path.dirname(cluster));
   const passwordFile = path.join(path.dirname(cluster), 'postgres-password');
   if (!existsSync(cluster)) {
     await writeFile(passwordFile, randomBytes(24).toString('base64url'), { mode: 0o600 });

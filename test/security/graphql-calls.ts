@@ -1,0 +1,460 @@
+/**
+ * A valid call of every field of Query, Mutation and Subscription: the owner's succeeds, everybody else's is refused.
+ * Documents are made from the schema and select everything, so that a new field of a type is looked at by itself; a
+ * new root field needs an entry here.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  getNamedType,
+  getNullableType,
+  isAbstractType,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  isScalarType,
+} from 'graphql';
+import type {
+  GraphQLField,
+  GraphQLInputType,
+  GraphQLNamedType,
+  GraphQLObjectType,
+  GraphQLSchema,
+} from 'graphql';
+import { v7 } from 'uuid';
+import type { Scope } from '../../src/tenancy/principal.js';
+import type { Names } from './names.js';
+
+type Args = Readonly<Record<string, unknown>>;
+
+export interface GraphqlCall {
+  /** Any one of these scopes opens the field; `any` is every key. */
+  readonly opens: readonly Scope[] | 'any';
+  /** Needed besides. */
+  readonly also?: readonly Scope[];
+  /** Only for who administers the organisation. */
+  readonly organization?: true;
+  /** Argument sets. The first succeeds for the owner; all are tried by others. */
+  readonly args: (names: Names) => readonly Args[];
+}
+
+const fresh = (what: string): string => `${what} ${randomUUID()}`;
+const page = { first: 5 };
+const now = (): string => new Date().toISOString();
+
+/** Every way a filter can name something. */
+const wheres = ({ run, child, project, example, thread, feedbackKey }: Names): Args[] => [
+  { match: { id: { eq: run } } },
+  { match: { and: [{ id: { in: [run, child] } }, { projectId: { eq: project } }] } },
+  { match: { or: [{ traceId: { eq: run } }, { parentRunId: { eq: run } }] } },
+  { match: { not: { id: { neq: run } } } },
+  { match: { referenceExampleId: { eq: example } } },
+  { match: { feedback: { key: { eq: feedbackKey } } } },
+  { match: { threadId: { eq: thread } } },
+  { filter: `eq(id, "${run}")` },
+  { traceMatch: { id: { eq: run } }, treeMatch: { id: { eq: child } } },
+];
+
+const feedbackFilters = (names: Names): Args[] => [
+  { ids: [names.feedback] },
+  { runIds: [names.run] },
+  { traceId: names.run },
+  { project: { id: names.project } },
+  { project: { name: names.projectName } },
+  { keys: [names.feedbackKey] },
+  { threadId: names.thread },
+];
+
+const item = (names: Names): Args => ({
+  id: names.run,
+  traceId: names.run,
+  parentRunId: null,
+  project: { id: names.project },
+  referenceExampleId: names.example,
+});
+
+export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
+  apiKeys: { opens: ['admin'], args: () => [page] },
+  feedback: {
+    opens: ['read'],
+    args: (names) => [page, ...feedbackFilters(names).map((filter) => ({ ...page, ...filter }))],
+  },
+  feedbackConfigs: {
+    opens: ['read'],
+    args: (names) => [page, { ...page, keys: names.doomedFeedbackKeys }, { ...page, nameContains: 'canary' }],
+  },
+  feedbackStats: { opens: ['read'], args: (names) => [{}, ...feedbackFilters(names)] },
+  filterVocabulary: { opens: 'any', args: () => [{}] },
+  job: { opens: ['read'], args: (names) => [{ id: names.job }] },
+  jobs: { opens: ['read'], args: () => [page] },
+  node: {
+    opens: ['read'],
+    args: (names) => [
+      { id: globalId('Run', names.run) },
+      { id: globalId('Trace', names.run) },
+      { id: globalId('Project', names.project) },
+      { id: globalId('Feedback', names.feedback) },
+      { id: globalId('Job', names.job) },
+    ],
+  },
+  nodes: {
+    opens: ['read'],
+    args: (names) => [
+      {
+        ids: [
+          globalId('Run', names.run),
+          globalId('Run', names.child),
+          globalId('Project', names.project),
+          globalId('Feedback', names.feedback),
+          globalId('Job', names.job),
+          globalId('Trace', names.run),
+        ],
+      },
+    ],
+  },
+  project: { opens: ['read'], args: (names) => [{ id: names.project }, { name: names.projectName }] },
+  projects: {
+    opens: ['read'],
+    args: (names) => [
+      page,
+      { ...page, referenceDatasetIds: [names.dataset] },
+      { ...page, nameContains: names.projectName },
+    ],
+  },
+  run: { opens: ['read'], args: (names) => [{ id: names.run }, { id: names.child }] },
+  runStats: {
+    opens: ['read'],
+    args: (names) => [
+      {},
+      { projects: [{ id: names.project }], groupBy: [{ by: 'NAME' }] },
+      { projects: [{ name: names.projectName }], groupBy: [{ by: 'PROJECT' }] },
+      { groupBy: [{ by: 'TAG' }] },
+      { groupBy: [{ by: 'MODEL' }] },
+      { groupBy: [{ by: 'METADATA', key: 'note' }], bucket: 'DAY' },
+      ...wheres(names).map((where) => ({ where })),
+    ],
+  },
+  runs: {
+    opens: ['read'],
+    args: (names) => [
+      page,
+      { ...page, project: { id: names.project } },
+      { ...page, project: { name: names.projectName } },
+      { ...page, traceId: names.run },
+      { ...page, threadId: names.thread },
+      ...wheres(names).map((where) => ({ ...page, where })),
+    ],
+  },
+  thread: {
+    opens: ['read'],
+    args: (names) => [
+      { id: names.thread, project: { id: names.project } },
+      { id: names.thread, project: { name: names.projectName } },
+    ],
+  },
+  threads: {
+    opens: ['read'],
+    args: (names) => [
+      { ...page, project: { id: names.project } },
+      ...wheres(names).map((where) => ({ ...page, project: { id: names.project }, where })),
+    ],
+  },
+  trace: { opens: ['read'], args: (names) => [{ id: names.run }] },
+  validateFilter: { opens: 'any', args: () => [{ filter: 'eq(name, "a")' }] },
+  viewer: { opens: 'any', args: () => [{}] },
+  workspaceMembers: { opens: ['admin'], args: () => [page] },
+  workspaces: { opens: 'any', args: () => [page] },
+};
+
+/** In an order in which the owner can make all of them. */
+export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
+  createRuns: {
+    opens: ['ingest'],
+    args: (names) => [
+      {
+        input: {
+          runs: [
+            { ...item(names), id: v7(), traceId: null, name: 'new', runType: 'CHAIN', startTime: now() },
+          ],
+        },
+      },
+      { input: { runs: [{ ...item(names), name: 'taken over', runType: 'CHAIN', startTime: now() }] } },
+      {
+        input: {
+          runs: [
+            {
+              id: v7(),
+              traceId: names.run,
+              parentRunId: names.run,
+              name: 'child',
+              runType: 'CHAIN',
+              startTime: now(),
+            },
+          ],
+        },
+      },
+    ],
+  },
+  updateRuns: {
+    opens: ['ingest'],
+    args: (names) => [
+      { input: { runs: [{ ...item(names), name: 'renamed' }] } },
+      { input: { runs: [{ id: names.child, traceId: names.run, parentRunId: names.run, name: 'renamed' }] } },
+      { input: { runs: [{ id: names.run, project: { name: names.projectName }, name: 'renamed' }] } },
+    ],
+  },
+  createFeedback: {
+    opens: ['ingest', 'write'],
+    args: (names) => [
+      { input: { feedback: [{ runId: names.run, key: names.feedbackKey, score: 1 }] } },
+      { input: { feedback: [{ projectId: names.project, key: names.feedbackKey, score: 1 }] } },
+      { input: { feedback: [{ id: names.feedback, runId: names.run, key: names.feedbackKey, score: 0 }] } },
+    ],
+  },
+  updateFeedback: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.feedback, score: 0.25, comment: 'changed' } }],
+  },
+  deleteFeedback: { opens: ['write'], args: (names) => [{ input: { ids: [names.doomedFeedback[0]] } }] },
+  createFeedbackConfig: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { key: fresh('key'), config: { type: 'FREEFORM' } } },
+      { input: { key: names.doomedFeedbackKeys[0], config: { type: 'FREEFORM' } } },
+    ],
+  },
+  updateFeedbackConfig: {
+    opens: ['write'],
+    args: (names) => [{ input: { key: names.doomedFeedbackKeys[0], isLowerScoreBetter: true } }],
+  },
+  deleteFeedbackConfig: {
+    opens: ['write'],
+    args: (names) => [{ input: { key: names.doomedFeedbackKeys[0] } }],
+  },
+  createFeedbackToken: {
+    opens: ['ingest', 'write'],
+    args: (names) => [{ input: { runId: names.run, key: names.feedbackKey } }],
+  },
+  createProject: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { name: fresh('project'), referenceDatasetId: names.dataset } },
+      { input: { name: names.projectName } },
+    ],
+  },
+  updateProject: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.project, patch: { description: 'changed' } } }],
+  },
+  deleteProject: { opens: ['write'], args: (names) => [{ input: { id: names.doomedProjects[0] } }] },
+  shareRun: { opens: ['write'], also: ['content'], args: (names) => [{ input: { runId: names.run } }] },
+  unshareRun: { opens: ['write'], args: (names) => [{ input: { runId: names.run } }] },
+  cancelJob: { opens: ['write'], args: (names) => [{ id: names.job }] },
+  deleteTraces: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { project: { id: names.project }, traceIds: [names.doomedTraces[0]] } },
+      { input: { project: { name: names.projectName }, traceIds: [names.run] } },
+    ],
+  },
+  createApiKey: {
+    opens: ['admin'],
+    args: (names) => [
+      { input: { name: 'made', scopes: ['READ'] } },
+      { input: { name: 'made', scopes: ['READ'], kind: 'PERSONAL', userId: names.user } },
+    ],
+  },
+  updateApiKey: {
+    opens: ['admin'],
+    args: (names) => [{ input: { id: names.apiKey, patch: { name: 'renamed', scopes: ['READ', 'ADMIN'] } } }],
+  },
+  rotateApiKey: { opens: ['admin'], args: (names) => [{ input: { id: names.apiKey } }] },
+  revokeApiKey: { opens: ['admin'], args: (names) => [{ input: { id: names.doomedApiKeys[0] } }] },
+  addWorkspaceMember: {
+    opens: ['admin'],
+    args: () => [{ input: { email: `m-${randomUUID()}@example.org`, name: 'Member', role: 'VIEWER' } }],
+  },
+  updateWorkspaceMember: {
+    opens: ['admin'],
+    args: (names) => [{ input: { userId: names.user, role: 'EDITOR' } }],
+  },
+  removeWorkspaceMember: {
+    opens: ['admin'],
+    args: (names) => [{ input: { userId: names.doomedUsers[0] } }],
+  },
+  updateOrganizationMember: {
+    opens: ['admin'],
+    organization: true,
+    args: (names) => [{ input: { userId: names.user, role: 'ADMIN' } }],
+  },
+  removeOrganizationMember: {
+    opens: ['admin'],
+    organization: true,
+    args: (names) => [{ input: { userId: names.doomedUsers[1] } }],
+  },
+  createWorkspace: {
+    opens: ['admin'],
+    organization: true,
+    args: () => [{ input: { name: fresh('workspace') } }],
+  },
+  updateWorkspace: {
+    opens: ['admin'],
+    args: (names) => [{ input: { id: names.workspace, patch: { name: 'renamed' } } }],
+  },
+  deleteWorkspace: {
+    opens: ['admin'],
+    organization: true,
+    args: (names) => [{ input: { id: names.doomedWorkspace } }],
+  },
+};
+
+export const SUBSCRIPTIONS: Readonly<Record<string, GraphqlCall>> = {
+  runEvents: { opens: ['read'], args: (names) => [{ project: names.project }] },
+  traceEvents: { opens: ['read'], args: (names) => [{ traceId: names.run }] },
+};
+
+const globalId = (type: string, uuid: string): string =>
+  Buffer.from(`${type}:${uuid}`, 'latin1').toString('base64url');
+
+// ── Documents from the schema ──────────────────────────────────────────────────────────────────────────────
+
+const PAGE = 3;
+const DEPTH = 3;
+
+/** Everything the type has, a few levels deep; lists are short. Fields named in `ambiguous` get an alias. */
+function selectAll(
+  schema: GraphQLSchema,
+  type: GraphQLNamedType,
+  depth: number,
+  ambiguous: ReadonlySet<string> = new Set(),
+): string {
+  if (isAbstractType(type)) {
+    const possible = schema.getPossibleTypes(type);
+    const unclear = ambiguousFields(possible);
+    const parts = possible.map((one) => `... on ${one.name} ${selectAll(schema, one, depth, unclear)}`);
+    return `{ __typename ${parts.join(' ')} }`;
+  }
+  if (!isObjectType(type)) return '';
+  const fields = Object.values(type.getFields()).flatMap((field) => {
+    const selection = selectField(schema, type, field, depth);
+    if (selection === undefined) return [];
+    return [ambiguous.has(field.name) ? `${field.name}_${type.name}: ${selection}` : selection];
+  });
+  return `{ __typename ${fields.join(' ')} }`;
+}
+
+/** Members of a union may have fields of the same name and different types, which one document cannot both have. */
+function ambiguousFields(types: readonly GraphQLObjectType[]): ReadonlySet<string> {
+  const seen = new Map<string, Set<string>>();
+  for (const type of types) {
+    for (const { name, type: of } of Object.values(type.getFields())) {
+      seen.set(name, (seen.get(name) ?? new Set()).add(String(of)));
+    }
+  }
+  return new Set([...seen].filter(([, of]) => of.size > 1).map(([name]) => name));
+}
+
+function selectField(
+  schema: GraphQLSchema,
+  parent: GraphQLObjectType,
+  field: GraphQLField<unknown, unknown>,
+  depth: number,
+): string | undefined {
+  const named = getNamedType(field.type);
+  const isLeaf = isScalarType(named) || isEnumType(named);
+  // Nodes are the same objects as those in edges.
+  if (parent.name.endsWith('Edge') && field.name === 'node') return undefined;
+  if (!isLeaf && depth === 0) return undefined;
+  const pages = field.args.some(({ name }) => name === 'first');
+  const missing = field.args.some(
+    ({ name, type, defaultValue }) => isNonNullType(type) && defaultValue === undefined && name !== 'first',
+  );
+  if (missing) return undefined;
+  const call = `${field.name}${pages ? `(first: ${PAGE})` : ''}`;
+  if (isLeaf) return call;
+  const inner = isObjectType(named) && !named.name.endsWith('Connection') ? depth - 1 : depth;
+  return `${call} ${selectAll(schema, named, inner)}`;
+}
+
+export type Operation = 'query' | 'mutation' | 'subscription';
+
+function rootField(
+  schema: GraphQLSchema,
+  operation: Operation,
+  name: string,
+): GraphQLField<unknown, unknown> {
+  const root = {
+    query: schema.getQueryType(),
+    mutation: schema.getMutationType(),
+    subscription: schema.getSubscriptionType(),
+  }[operation];
+  const field = root?.getFields()[name];
+  if (field === undefined) throw new Error(`There is no ${operation} ${name}.`);
+  return field;
+}
+
+/** The document that calls the field with these arguments as variables and selects everything, under the alias `it`. */
+export function documentFor(schema: GraphQLSchema, operation: Operation, name: string, args: Args): string {
+  const field = rootField(schema, operation, name);
+  const used = field.args.filter((arg) => arg.name in args);
+  const declared = used.map((arg) => `$${arg.name}: ${String(arg.type)}`).join(', ');
+  const passed = used.map((arg) => `${arg.name}: $${arg.name}`).join(', ');
+  const selection = selectAll(schema, getNamedType(field.type), DEPTH);
+  return `${operation} ${declared && `(${declared})`} { it: ${name}${passed && `(${passed})`} ${selection} }`;
+}
+
+// ── Coverage ───────────────────────────────────────────────────────────────────────────────────────────────
+
+const isId = (type: GraphQLInputType): boolean => ['ID', 'UUID'].includes(getNamedType(type).name);
+
+/** Every argument and input field that takes an id, as `Query.run.id` or `ProjectRef.id`. */
+export function idCoordinates(schema: GraphQLSchema): string[] {
+  const found: string[] = [];
+  for (const root of [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]) {
+    for (const field of Object.values(root?.getFields() ?? {})) {
+      for (const arg of field.args) {
+        if (isId(arg.type)) found.push(`${root?.name ?? ''}.${field.name}.${arg.name}`);
+      }
+    }
+  }
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isInputObjectType(type)) continue;
+    for (const field of Object.values(type.getFields())) {
+      if (isId(field.type)) found.push(`${type.name}.${field.name}`);
+    }
+  }
+  return found;
+}
+
+/** The coordinates that a call's arguments give a value. */
+export function usedCoordinates(
+  schema: GraphQLSchema,
+  operation: Operation,
+  name: string,
+  args: Args,
+): string[] {
+  const used: string[] = [];
+  const visit = (type: GraphQLInputType, value: unknown): void => {
+    const bare = getNullableType(type);
+    if (value === null || value === undefined) return;
+    if (isListType(bare)) {
+      for (const one of Array.isArray(value) ? value : [value]) visit(bare.ofType as GraphQLInputType, one);
+    } else if (isInputObjectType(bare)) {
+      for (const [key, inner] of Object.entries(value as Args)) {
+        const field = bare.getFields()[key];
+        if (field === undefined) continue;
+        if (inner !== null) used.push(`${bare.name}.${key}`);
+        visit(field.type, inner);
+      }
+    }
+  };
+  const field = rootField(schema, operation, name);
+  const root = `${operation[0]?.toUpperCase() ?? ''}${operation.slice(1)}`;
+  for (const arg of field.args) {
+    if (args[arg.name] === undefined) continue;
+    used.push(`${root}.${name}.${arg.name}`);
+    visit(arg.type, args[arg.name]);
+  }
+  return used;
+}

@@ -32,6 +32,8 @@ export interface RunScan {
   readonly scope: WorkspaceScope;
   readonly days: readonly string[];
   readonly search: SearchResolution | undefined;
+  /** Instead of `days`: expressions for single days, which a kept plan can still prune by. Not with filters. */
+  readonly daysSql?: readonly string[];
 }
 
 /** Appends a value to a statement's parameters and gives its placeholder. */
@@ -60,7 +62,8 @@ export function runConditions(
     add(`r.project_id = any(${bind(params, query.projectIds, 'uuid[]')})`);
   }
 
-  add(`r.day = any(${bind(params, scan.days, 'date[]')})`);
+  if (scan.daysSql !== undefined) add(`r.day in (${scan.daysSql.join(', ')})`);
+  else add(`r.day = any(${bind(params, scan.days, 'date[]')})`);
   if (query.ids !== undefined) add(`r.id = any(${bind(params, query.ids, 'uuid[]')})`);
   if (query.traceIds !== undefined) add(`r.trace_id = any(${bind(params, query.traceIds, 'uuid[]')})`);
   if (query.parentRunId !== undefined) add(`r.parent_run_id = ${bind(params, query.parentRunId, 'uuid')}`);

@@ -87,17 +87,18 @@ export class RunService {
    */
   async listRuns(principal: Principal, query: RunQuery, options: RunListOptions): Promise<RunRow[]> {
     const scope = requireScope(principal, 'read');
-    const plan = await this.plan(principal, scope, query, rangeBehind(query.timeRange, options));
-    return this.deps.runs.list(
-      {
-        query: plan.query,
-        window: options.window,
-        direction: options.direction,
-        selection: { fields: options.fields, content: mayReadContent(principal) },
-      },
-      plan.days,
-      { scope, search: plan.search },
-    );
+    const { window, direction } = options;
+    const selection = { fields: options.fields, content: mayReadContent(principal) };
+    const range = rangeBehind(query.timeRange, options);
+    if (isPlainList(query)) {
+      const near = await this.deps.runs.listNear({ query, window, direction, selection }, range, scope);
+      if (near !== undefined) return near;
+    }
+    const plan = await this.plan(principal, scope, query, range);
+    return this.deps.runs.list({ query: plan.query, window, direction, selection }, plan.days, {
+      scope,
+      search: plan.search,
+    });
   }
 
   /** How many runs match; `limit + 1` stands for "more than limit". */
@@ -298,6 +299,10 @@ export class RunService {
 }
 
 /** A cursor is a start time of the list itself, so nothing on its other side can matter. */
+/** One project, and nothing that must know the days beforehand. */
+const isPlainList = ({ projectIds, filters, ids, traceIds }: RunQuery): boolean =>
+  projectIds?.length === 1 && filters === undefined && ids === undefined && traceIds === undefined;
+
 function rangeBehind(range: TimeRange = {}, { window, direction }: RunListOptions): TimeRange {
   const boundary = window.boundary?.value;
   if (typeof boundary !== 'string') return range;

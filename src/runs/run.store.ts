@@ -6,7 +6,7 @@ import type { WorkspaceScope } from '../tenancy/principal.js';
 import { selectList } from './run-columns.js';
 import type { RunRow, RunSelection } from './run-columns.js';
 import { RunDayStore } from './run-day.store.js';
-import type { RunDay } from './run-day.store.js';
+import type { RunDay, TimeRange } from './run-day.store.js';
 import { bind, runConditions } from './run-query.js';
 import type { RunQuery, RunScan } from './run-query.js';
 
@@ -65,6 +65,50 @@ export class RunStore {
     if (left.length === 0) return rows;
     const others = await this.readPage(request, { ...scan, days: left.map(({ day }) => day) });
     return mergeByStart(rows, others, descending).slice(0, request.window.limit + 1);
+  }
+
+  /**
+   * The page of one project found in one statement, in the days nearest to its beginning; undefined where other days
+   * may hold runs of it, or nothing was found. The days are scalar subselects and not an array because only then a
+   * prepared plan skips the partitions that do not matter; the limit is written out because Postgres keeps a plan only
+   * where it knows that few rows are wanted (half of the statement's CPU).
+   */
+  async listNear(
+    request: RunListRequest,
+    range: TimeRange,
+    scope: WorkspaceScope,
+  ): Promise<RunRow[] | undefined> {
+    const { query, window, direction, selection } = request;
+    const descending = (direction === 'desc') !== window.backward;
+    const params: unknown[] = [];
+    const keyset = startKeyset(direction);
+    const days = `select day, first_start_on, last_start_on from run_days
+      where workspace_id = ${bind(params, scope.workspaceId, 'uuid')} and project_id = ${bind(params, query.projectIds?.[0], 'uuid')}
+        ${range.from === undefined ? '' : `and last_start_on >= (${bind(params, range.from, 'timestamptz')} at time zone 'UTC')::date`}
+        ${range.to === undefined ? '' : `and first_start_on <= (${bind(params, range.to, 'timestamptz')} at time zone 'UTC')::date`}`;
+    const order = descending ? 'last_start_on desc, day desc' : 'first_start_on, day';
+    const daysSql = Array.from(
+      { length: NEAR_DAYS },
+      (_, index) => `(select day from days order by ${order} offset ${index} limit 1)`,
+    );
+    const rest = descending ? 'last_start_on' : 'first_start_on';
+    const { rows } = await this.db.query<RunRow & { restReaches: string | null }>(
+      `/* runs.list_near */
+      with days as materialized (${days})
+      select ${selectList(selection)}, (select ${rest} from days order by ${order} offset ${NEAR_DAYS} limit 1) as "restReaches"
+      from runs r
+      where ${runConditions(query, { scope, days: [], daysSql, search: undefined }, params)}
+        and ${keysetCondition(keyset, window, params)}
+      order by ${keysetOrder(keyset, window)}
+      limit ${Math.trunc(window.limit) + 1}`,
+      params,
+    );
+    const [first] = rows;
+    if (first === undefined) return undefined;
+    const reaches = first.restReaches;
+    if (reaches === null) return rows;
+    const reached = rows[window.limit]?.startTime.slice(0, 10);
+    return reached !== undefined && (descending ? reaches < reached : reaches > reached) ? rows : undefined;
   }
 
   /** Relies on runs_roots, runs_by_time or runs_by_thread: each partition yields its rows in order. */

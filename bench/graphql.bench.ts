@@ -56,8 +56,9 @@ try {
   const perSecond = async (url: string, method: string, body?: Buffer): Promise<number> => {
     const { seconds } = await drive(REQUESTS, 10, async () => {
       const answer = await send(url, { method, headers, ...(body === undefined ? {} : { body }) });
-      if (answer.status !== 200 || answer.body.length < 20_000)
+      if (answer.status !== 200 || answer.body.length < 20_000) {
         throw new Error(`${answer.status} ${answer.body.toString().slice(0, 500)}`);
+      }
     });
     return REQUESTS / seconds;
   };

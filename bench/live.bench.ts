@@ -57,8 +57,9 @@ try {
       {
         next: ({ data }) => {
           if (data?.runEvents.__typename === 'Ready') ready += 1;
-          if (data?.runEvents.run !== undefined)
+          if (data?.runEvents.run !== undefined) {
             arrivals.push({ id: data.runEvents.run.uuid, at: performance.now() });
+          }
         },
         error: (error) => process.stderr.write(`subscriber failed: ${JSON.stringify(error)}\n`),
         complete: () => undefined,

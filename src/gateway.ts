@@ -64,7 +64,7 @@ async function mountGraphql(server: HttpServer, app: App, api: Api, lifecycle: L
   lifecycle.onStop('graphql', () => handler.stop());
 }
 
-async function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): Promise<void> {
+function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): void {
   const { clock, log, doorbell } = app;
   const { registry } = app.metrics;
   const store = new FeedStore({ pool: app.reads });
@@ -106,6 +106,6 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
   });
   await mountGraphql(server, app, api, lifecycle);
   lifecycle.onStop('http', () => server.drain(), 15_000);
-  await startLive(server, app, api, lifecycle);
+  startLive(server, app, api, lifecycle);
   return server;
 }

@@ -13,8 +13,9 @@ const lifecycle = new Lifecycle(log);
 lifecycle.handleSignals();
 
 try {
-  if (config.database.url === undefined)
+  if (config.database.url === undefined) {
     throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
+  }
   const databaseUrl = config.database.url.reveal();
   const { pepper } = await prepareInstallation({ config, databaseUrl, log });
   const app = createApp({ config, databaseUrl, pepper, log, lifecycle });

@@ -50,9 +50,12 @@ createServer((request, response) => {
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => chunks.push(chunk));
   request.on('end', () => {
-    if (request.method === 'GET') return response.end('ready');
+    if (request.method === 'GET') {
+      response.end('ready');
+      return;
+    }
     const batch = JSON.parse(Buffer.concat(chunks).toString('utf8')) as { post: WireRun[] };
-    return store(batch.post).then(
+    void store(batch.post).then(
       () => response.writeHead(202, { 'content-type': 'application/json' }).end('{}'),
       (error: unknown) => response.writeHead(500).end(String(error)),
     );

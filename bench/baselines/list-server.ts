@@ -16,7 +16,7 @@ const [workspaceId, project, days] = [
   process.env['PROJECT']!,
   process.env['DAYS']!.split(','),
 ];
-pg.types.setTypeParser(1184, (text) => text);
+pg.types.setTypeParser(pg.types.builtins.TIMESTAMPTZ, (text) => text);
 
 async function list(): Promise<Record<string, unknown>[]> {
   const { rows } = await pool.query<Record<string, unknown>>({
@@ -54,8 +54,9 @@ createServer((request, response) => {
       return response.writeHead(200, { 'content-type': 'application/json' }).end(text);
     }
     const headers = new HeaderMap();
-    for (const [name, value] of Object.entries(request.headers))
+    for (const [name, value] of Object.entries(request.headers)) {
       if (typeof value === 'string') headers.set(name, value);
+    }
     const answer = await apollo.executeHTTPGraphQLRequest({
       httpGraphQLRequest: { method: 'POST', headers, search: '', body: await body(request) },
       context: async () => ({}),

@@ -28,8 +28,9 @@ const VOCABULARY = Array.from({ length: 2_000 }, () =>
 
 function prose(characters: number): string {
   let text = '';
-  while (text.length < characters)
+  while (text.length < characters) {
     text += `${VOCABULARY[Math.floor(next() ** 3 * VOCABULARY.length)] ?? ''} `;
+  }
   return text.slice(0, characters);
 }
 

@@ -278,14 +278,17 @@ class Compiler {
       this.indexCondition(leaf),
     ];
     const { outdated, matching } = this.options.search ?? COMPLETE_INDEX;
-    if (outdated.length > 0)
+    if (outdated.length > 0) {
       where.push(`s.run_id <> all(${this.params.once('filter.outdated', outdated, 'uuid[]')})`);
+    }
     let rows = `select s.run_id from run_search s where ${where.join(' and ')}`;
     const found = matching.get(leaf.key);
-    if (found === undefined && matching.size > 0)
+    if (found === undefined && matching.size > 0) {
       throw new Error('the search resolution belongs to other filters');
-    if (found !== undefined && found.length > 0)
+    }
+    if (found !== undefined && found.length > 0) {
       rows += ` union all select unnest(${this.params.add(found, 'uuid[]')})`;
+    }
     return `(${alias}.id in (${rows}))`;
   }
 

@@ -22,9 +22,12 @@ export const JSON_LIMITS: BodyLimits = { maxEncodedBytes: 32 * MB, maxDecodedByt
 /** Attachments are written as they arrive and hardly compress, so both sides may be as large. */
 export const MULTIPART_LIMITS: BodyLimits = { maxEncodedBytes: 500 * MB, maxDecodedBytes: 500 * MB };
 
-/** A body that grows more than this is a bomb, once it is larger than a megabyte. */
+/**
+ * A body that grows more than this is a bomb, once it is larger than what clients send at once: the 20 MB that /info
+ * tells them and a run on top. Up to there repetitive payloads grow as much and are none.
+ */
 const MAX_RATIO = 200;
-const RATIO_FREE_BYTES = MB;
+const RATIO_FREE_BYTES = 48 * MB;
 
 /** What one request holds of the process's budget. */
 export interface Lease {

@@ -167,8 +167,9 @@ const DECIMAL = /^(-?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/;
 /** @throws on anything that is not a decimal number. */
 function numericDigits(text: string): NumericDigits {
   const match = DECIMAL.exec(text);
-  if (match === null || (match[2] === '' && (match[3] ?? '') === ''))
-    {throw new Error(`not a decimal number: ${text.slice(0, 40)}`);}
+  if (match === null || (match[2] === '' && (match[3] ?? '') === '')) {
+    throw new Error(`not a decimal number: ${text.slice(0, 40)}`);
+  }
   const exponent = Number(match[4] ?? 0);
   let whole = match[2] ?? '';
   let fraction = match[3] ?? '';

@@ -52,8 +52,9 @@ export function flattenMetadata(metadata: JsonObject): Record<string, string | s
     if (Array.isArray(value)) {
       for (const item of value) visit(path, item, depth + 1);
     } else if (typeof value === 'object') {
-      for (const [key, inner] of Object.entries(value))
-        {visit(path === '' ? key : `${path}.${key}`, inner, depth + 1);}
+      for (const [key, inner] of Object.entries(value)) {
+        visit(path === '' ? key : `${path}.${key}`, inner, depth + 1);
+      }
     } else {
       const text = typeof value === 'string' ? value : JSON.stringify(value);
       if (path === '' || path.length > MAX_ATTRIBUTE_KEY || text.length > MAX_ATTRIBUTE_VALUE) return;
@@ -137,7 +138,7 @@ export function usageOf(outputs: JsonValue | undefined, metadata: JsonObject): U
 
 function definedOnly(usage: { [K in keyof Usage]: Usage[K] | undefined }): Usage | undefined {
   const entries = Object.entries(usage).filter(([, value]) => value !== undefined);
-  return entries.length === 0 ? undefined : (Object.fromEntries(entries));
+  return entries.length === 0 ? undefined : Object.fromEntries(entries);
 }
 
 /** Exact sum of two decimal texts; twelve places, as the columns keep. */
@@ -164,8 +165,9 @@ export function firstTokenUs(
 ): number | undefined {
   if (!Array.isArray(events)) return undefined;
   for (const event of events) {
-    if (isObject(event) && event['name'] === 'new_token' && event['time'] !== undefined)
-      {return parseTime(event['time']);}
+    if (isObject(event) && event['name'] === 'new_token' && event['time'] !== undefined) {
+      return parseTime(event['time']);
+    }
   }
   return undefined;
 }

@@ -114,8 +114,9 @@ export function draftOf(event: RunEvent, projectId: string | undefined): RunDraf
     ranks: undefined,
   };
   if (event.inputs !== undefined && isEmptyObject(event.inputs)) (draft.ranks ??= {})['inputs'] = EMPTY_RANK;
-  if (event.outputs !== undefined && isEmptyObject(event.outputs))
-    {(draft.ranks ??= {})['outputs'] = EMPTY_RANK;}
+  if (event.outputs !== undefined && isEmptyObject(event.outputs)) {
+    (draft.ranks ??= {})['outputs'] = EMPTY_RANK;
+  }
   return draft;
 }
 

@@ -148,8 +148,9 @@ export function buildRow(draft: RunDraft, facts: RowFacts): RunRow {
       ? `${time}${draft.id}`
       : `${time}${draft.parentRunId}.${time}${draft.id}`);
   let keep = 0;
-  for (const field of PAYLOAD_FIELDS)
-    {if (draft[field] !== undefined && !isRead(draft[field])) keep |= KEEP[field];}
+  for (const field of PAYLOAD_FIELDS) {
+    if (draft[field] !== undefined && !isRead(draft[field])) keep |= KEEP[field];
+  }
   return {
     draft,
     facts,

@@ -111,8 +111,9 @@ export class RunWriter {
   /** Refuses new events, writes out what was accepted. */
   async close(): Promise<void> {
     this.#closed = true;
-    if (this.#busyLanes > 0 || this.#queue.length > 0)
-      {await new Promise<void>((resolve) => (this.#idle = resolve));}
+    if (this.#busyLanes > 0 || this.#queue.length > 0) {
+      await new Promise<void>((resolve) => (this.#idle = resolve));
+    }
   }
 
   #startLanes(): void {
@@ -181,8 +182,9 @@ export class RunWriter {
           throw error;
         }
         if (performance.now() - started > RETRY_FOR_MS || attempt > 20) throw error;
-        if (isTransient(error))
-          {await new Promise((resolve) => setTimeout(resolve, Math.min(25 * 2 ** attempt, 500)));}
+        if (isTransient(error)) {
+          await new Promise((resolve) => setTimeout(resolve, Math.min(25 * 2 ** attempt, 500)));
+        }
       }
     }
   }
@@ -260,8 +262,9 @@ function refuseUnknownProjects(
   return batch.filter(({ submission, index, event }) => {
     const unknown =
       event.project !== undefined && 'id' in event.project && projectIds.includes(event.project.id);
-    if (unknown)
-      {submission.refusals[index] = { id: event.id, field: 'session_id', message: 'project not found' };}
+    if (unknown) {
+      submission.refusals[index] = { id: event.id, field: 'session_id', message: 'project not found' };
+    }
     return !unknown;
   });
 }

@@ -45,8 +45,9 @@ function hasUnstorableEscape(text: string): boolean {
           text.charCodeAt(at + 6) !== BACKSLASH ||
           text.charCodeAt(at + 7) !== 0x75 ||
           surrogateAt(text, at + 6) !== 'low'
-        )
-          {return true;}
+        ) {
+          return true;
+        }
         length = 12;
       }
     }

@@ -145,8 +145,9 @@ function modelsOfPrismaSchema(): Map<string, string[]> {
       if (
         field!.startsWith('@@') ||
         (!(type! in TYPES) && type !== 'DateTime' && !type!.startsWith('Unsupported'))
-      )
-        {return [];}
+      ) {
+        return [];
+      }
       if (type!.startsWith('Unsupported("tsvector")')) return [];
       const column = /@map\("(\w+)"\)/.exec(rest!)?.[1] ?? field!;
       const native = /@(db\.\w+)/.exec(rest!)?.[1];

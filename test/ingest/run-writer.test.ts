@@ -298,7 +298,7 @@ test('concurrent writers of the same runs agree on one state', async () => {
   await Promise.all(
     deliveries.flatMap((delivery, index) => {
       const chunks = Array.from({ length: 10 }, (_, chunk) => delivery.slice(chunk * 10, chunk * 10 + 10));
-      return chunks.map((chunk) => writers[index % 2]?.write(chunk));
+      return chunks.map((chunk) => writers[index % 2]!.write(chunk));
     }),
   );
   for (const id of ids) {

@@ -452,6 +452,8 @@ test('a database that cannot be reached is 503, and nothing is acknowledged', as
   });
   const response = await broken.fetch('/runs', json(root(v7())));
   expect([response.status, response.headers.get('retry-after')]).toEqual([503, '10']);
-  expect((await broken.metrics.ingestShed.get()).values).toEqual([{ labels: { reason: 'database' }, value: 1 }]);
+  expect((await broken.metrics.ingestShed.get()).values).toEqual([
+    { labels: { reason: 'database' }, value: 1 },
+  ]);
   await broken.close();
 });

@@ -5,6 +5,8 @@ const database = await createTestDatabase();
 afterAll(() => database.drop());
 
 test('a test database is migrated and starts empty', async () => {
-  const { rows } = await database.pool.query('select (select count(*) from runs) as runs, (select count(*) from feed_floor) as floors');
+  const { rows } = await database.pool.query(
+    'select (select count(*) from runs) as runs, (select count(*) from feed_floor) as floors',
+  );
   expect(rows).toEqual([{ runs: '0', floors: '1' }]);
 });

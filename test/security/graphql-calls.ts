@@ -439,7 +439,7 @@ export function usedCoordinates(
     const bare = getNullableType(type);
     if (value === null || value === undefined) return;
     if (isListType(bare)) {
-      for (const one of Array.isArray(value) ? value : [value]) visit(bare.ofType as GraphQLInputType, one);
+      for (const one of Array.isArray(value) ? value : [value]) visit(bare.ofType, one);
     } else if (isInputObjectType(bare)) {
       for (const [key, inner] of Object.entries(value as Args)) {
         const field = bare.getFields()[key];

@@ -211,7 +211,7 @@ export async function startHarness({
     http,
     gql: async (query, variables = {}, options = {}) => {
       const answer = await http('/graphql', { ...options, body: { query, variables } });
-      return { ...answer, body: (answer.body ?? {}) as GraphqlAnswer['body'] };
+      return { ...answer, body: answer.body ?? {} };
     },
     close: async () => {
       await lifecycle.stop();

@@ -121,10 +121,12 @@ export async function checkJournals(
       const row = stored.get(entry.id);
       if (row !== undefined && row.n !== 1) wrong.push(`${entry.id} is stored ${row.n} times`);
       if (entry.posted) acknowledged += 1;
-      if (entry.posted && row?.inputs.id !== entry.id)
-        {wrong.push(`${entry.id} was acknowledged and is missing`);}
-      if (entry.patched && (row?.status !== 'success' || row.outputs?.answer !== entry.answer))
-        {wrong.push(`${entry.id} lost its acknowledged end`);}
+      if (entry.posted && row?.inputs.id !== entry.id) {
+        wrong.push(`${entry.id} was acknowledged and is missing`);
+      }
+      if (entry.patched && (row?.status !== 'success' || row.outputs?.answer !== entry.answer)) {
+        wrong.push(`${entry.id} lost its acknowledged end`);
+      }
     }
   }
   return { acknowledged, wrong };

@@ -58,8 +58,9 @@ function environment({ databaseUrl, redisUrl, env }: ProcessOptions, port: numbe
 
 function built(file: string): string {
   const found = path.resolve('dist', file);
-  if (!existsSync(found))
-    {throw new Error(`${found} is missing: run the tests with \`npm test\`, which builds first.`);}
+  if (!existsSync(found)) {
+    throw new Error(`${found} is missing: run the tests with \`npm test\`, which builds first.`);
+  }
   return found;
 }
 

@@ -1,7 +1,8 @@
 // Runs the test suite: builds, starts one embedded Postgres and (where a redis-server is to be found) one Redis
-// for the whole run, hands their addresses to jest, and takes both down again. Arguments go to jest.
+// for the whole run, hands their addresses to jest, and takes both down again. Arguments go to jest. The last line
+// printed is the count, `N passed, N failed`, for machines that read no summary.
 import { spawn, spawnSync } from 'node:child_process';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -18,6 +19,16 @@ const scratch = await mkdtemp(path.join(os.tmpdir(), 'tracewell-test-'));
 await chmod(scratch, 0o711);
 const log = createLogger(process.env.TEST_LOG_LEVEL ?? 'warn', 'test');
 const stops = [];
+const results = path.join(scratch, 'results.json');
+
+/** A file that could not be run counts as one failure: none of its tests was counted. */
+async function tally() {
+  const found = await readFile(results, 'utf8').then(JSON.parse, () => undefined);
+  if (found === undefined) return '0 passed, 1 failed';
+  const skipped = found.numPendingTests + found.numTodoTests;
+  const failed = found.numFailedTests + found.numRuntimeErrorTestSuites;
+  return `${found.numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}
 
 async function freePort() {
   return new Promise((resolve) => {
@@ -55,6 +66,7 @@ async function startRedis() {
 }
 
 let status = 1;
+let summary;
 try {
   const postgres = await startEmbeddedPostgres({
     dataDir: path.join(scratch, 'data'),
@@ -77,6 +89,8 @@ try {
         '--experimental-vm-modules',
         '--no-warnings',
         'node_modules/jest/bin/jest.js',
+        '--json',
+        `--outputFile=${results}`,
         ...process.argv.slice(2),
       ];
   const jest = spawn(process.execPath, command, {
@@ -85,8 +99,10 @@ try {
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => jest.kill(signal));
   status = await new Promise((resolve) => jest.once('close', (code) => resolve(code ?? 1)));
+  if (!serve) summary = await tally();
 } finally {
   for (const stop of stops) await stop();
   await rm(scratch, { recursive: true, force: true });
 }
-process.exit(status);
+if (summary !== undefined) console.log(`\n${summary}`);
+process.exitCode = status;

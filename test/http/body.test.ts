@@ -165,6 +165,14 @@ test('a stream of empty zstd blocks is given up', async () => {
   ]);
 });
 
+test('what a client sends at once may be as repetitive as it likes', async () => {
+  expect(await send('/large', gzipSync(Buffer.alloc(40 * MB, 120)), 'gzip')).toEqual([200, 40 * MB]);
+  expect(await send('/large', gzipSync(Buffer.alloc(60 * MB, 120)), 'gzip')).toEqual([
+    413,
+    'PAYLOAD_TOO_LARGE',
+  ]);
+});
+
 test('bombs cost little memory and no other request', async () => {
   const gzip = gzipSync(Buffer.alloc(200 * MB, 32));
   const zstd = bomb(200 * MB);

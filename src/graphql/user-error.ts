@@ -52,7 +52,7 @@ export abstract class UserError {
   simpleResolvers: true,
   description: 'A failure that is fully described by its code, message and path.',
 })
-export class BasicUserError extends UserError {}
+class BasicUserError extends UserError {}
 
 /** What a payload's `errors` gets. Plain rows: the interface finds their type. */
 export function toUserErrors(problems: readonly Problem[]): UserError[] {

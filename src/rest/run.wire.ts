@@ -41,9 +41,12 @@ const REQUIRED: readonly RunField[] = [
   'threadId',
 ];
 
-/** Selectable names of the protocol that cost a column of their own. */
+/**
+ * Selectable names of the protocol that cost a column of their own. Some bring more than they say: the SDKs' lists do
+ * not ask for attachments and details of usage, and their readers expect them all the same.
+ */
 const SELECTABLE: Readonly<Record<string, readonly RunField[]>> = {
-  inputs: ['inputs'],
+  inputs: ['inputs', 'attachments'],
   outputs: ['outputs'],
   inputs_preview: ['inputsPreview'],
   outputs_preview: ['outputsPreview'],
@@ -55,13 +58,13 @@ const SELECTABLE: Readonly<Record<string, readonly RunField[]>> = {
   s3_urls: ['attachments'],
   first_token_time: ['firstTokenTime'],
   total_tokens: ['totalTokens'],
-  prompt_tokens: ['promptTokens'],
-  completion_tokens: ['completionTokens'],
+  prompt_tokens: ['promptTokens', 'promptTokenDetails'],
+  completion_tokens: ['completionTokens', 'completionTokenDetails'],
   prompt_token_details: ['promptTokenDetails'],
   completion_token_details: ['completionTokenDetails'],
   total_cost: ['totalCost'],
-  prompt_cost: ['promptCost'],
-  completion_cost: ['completionCost'],
+  prompt_cost: ['promptCost', 'promptCostDetails'],
+  completion_cost: ['completionCost', 'completionCostDetails'],
   prompt_cost_details: ['promptCostDetails'],
   completion_cost_details: ['completionCostDetails'],
   reference_example_id: ['referenceExampleId'],

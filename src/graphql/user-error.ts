@@ -47,12 +47,12 @@ export abstract class UserError {
   typeName?: string;
 }
 
-/** @public found through its decorator, by name */
 @ObjectType({
   implements: UserError,
   simpleResolvers: true,
   description: 'A failure that is fully described by its code, message and path.',
 })
+/** @public found through its decorator, by name */
 export class BasicUserError extends UserError {}
 
 /** What a payload's `errors` gets. Plain rows: the interface finds their type. */

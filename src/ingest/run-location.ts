@@ -16,26 +16,28 @@ const DAY_MS = 86_400_000;
 const EARLIEST_MS = Date.UTC(2020, 0, 1);
 const LATEST_MS = Date.UTC(2100, 0, 1);
 
+// Runs of one batch are milliseconds apart; formatting a date for each would be the dearest part of locating.
+let lastDayNumber = Number.NaN;
+let lastDay = '';
+
 /** The UTC day of an instant, as `YYYY-MM-DD`. */
-export const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+export function dayOf(ms: number): string {
+  const dayNumber = Math.floor(ms / DAY_MS);
+  if (dayNumber !== lastDayNumber) {
+    lastDay = new Date(ms).toISOString().slice(0, 10);
+    lastDayNumber = dayNumber;
+  }
+  return lastDay;
+}
 
 /** `day` moved by whole days. */
 export const addDays = (day: string, days: number): string => dayOf(Date.parse(day) + days * DAY_MS);
-
-// Ids of one batch are milliseconds apart; formatting a date for each would be the dearest part of locating.
-let lastDayNumber = -1;
-let lastDay = '';
 
 /** The day a UUIDv7 id names; undefined for other versions and for times nobody's clock should show. */
 export function naturalDay(id: string): string | undefined {
   const ms = uuidTimeMs(id);
   if (ms === undefined || ms < EARLIEST_MS || ms >= LATEST_MS) return undefined;
-  const dayNumber = Math.floor(ms / DAY_MS);
-  if (dayNumber !== lastDayNumber) {
-    lastDay = dayOf(ms);
-    lastDayNumber = dayNumber;
-  }
-  return lastDay;
+  return dayOf(ms);
 }
 
 /** Whether a partition for `day` may be made now. Days outside are stored in the stray partition. */

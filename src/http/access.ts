@@ -30,15 +30,21 @@ export function installAccess(app: FastifyInstance, deps: AccessDeps): void {
     if (access === undefined || access === 'public') return;
     if (access === 'optional' && !hasCredentials(request)) return;
     const principal = await deps.authenticator.authenticate({
-      apiKey: request.headers['x-api-key'],
+      apiKey: said(request, 'x-api-key'),
       authorization: request.headers.authorization,
-      tenantId: request.headers['x-tenant-id'],
+      tenantId: said(request, 'x-tenant-id'),
       remoteAddress: request.ip,
     });
     if (access !== 'optional' && access !== 'any') requireScope(principal, access);
     request.principal = principal;
     await charge(deps, principal, rateClass ?? 'api', reply);
   });
+}
+
+/** The Python SDK's second client sends these twice, in two spellings: saying the same again says nothing else. */
+function said(request: FastifyRequest, name: string): string | readonly string[] | undefined {
+  const [value, ...others] = new Set(request.raw.headersDistinct[name]);
+  return others.length === 0 ? value : request.headers[name];
 }
 
 const hasCredentials = (request: FastifyRequest): boolean =>

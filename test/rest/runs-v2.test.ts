@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import http from 'node:http';
 import { v7 } from 'uuid';
 import { startGateway } from './gateway.js';
 
@@ -95,6 +96,24 @@ test('a query gives what is selected, and the id alone without a selection', asy
       share_url: null,
     },
   ]);
+});
+
+test('a key and a workspace that come twice, as from the Python SDK, come once; two different ones are refused', async () => {
+  const ask = (...headers: string[]): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      const request = http.request(`${gateway.url}/sessions?limit=1`, { headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      request.on('error', reject);
+      request.end();
+    });
+  const host = ['Host', new URL(gateway.url).host];
+  const key = ['X-API-Key', gateway.apiKey, 'x-api-key', gateway.apiKey];
+  const workspace = ['X-Tenant-Id', gateway.workspaceId, 'x-tenant-id', gateway.workspaceId];
+  expect(await ask(...host, ...key, ...workspace)).toBe(200);
+  expect(await ask(...host, 'X-API-Key', gateway.apiKey, 'x-api-key', 'another')).toBe(401);
+  expect(await ask(...host, ...key, 'X-Tenant-Id', gateway.workspaceId, 'x-tenant-id', v7())).not.toBe(200);
 });
 
 test('the SDK pages through runs and traces and reads one', async () => {

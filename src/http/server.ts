@@ -5,6 +5,8 @@
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import type { IncomingMessage } from 'node:http';
+import { Server as NetServer } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
@@ -34,8 +36,8 @@ export interface HttpServer {
   /** Resolves with the address, `http://host:port`. */
   listen(address: { host: string; port: number }): Promise<string>;
   /**
-   * Stops accepting connections at once, lets requests under way end and closes the rest. Idempotent; resolves when
-   * the last connection is gone.
+   * Stops accepting connections at once, answers what open connections still bring and closes the rest. Idempotent;
+   * resolves when the last connection is gone.
    */
   drain(): Promise<void>;
 }
@@ -51,6 +53,8 @@ const PREFIXES: Readonly<Record<Mount, readonly string[]>> = {
 const KEEP_ALIVE_MS = 75_000;
 const HEADERS_MS = 10_000;
 const REQUEST_MS = 300_000;
+/** What clients get to notice that a connection is good for one more request only. */
+const LAST_REQUESTS_MS = 1_000;
 const REQUESTS_PER_SOCKET = 10_000;
 // Presigned links carry an attachment's name.
 const MAX_PARAM_LENGTH = 4_096;
@@ -87,10 +91,22 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     app,
     listen: async ({ host, port }) => app.listen({ host, port }),
     drain: async () => {
-      draining ??= app.close();
+      draining ??= drainServer(app);
       await draining;
     },
   };
+}
+
+/**
+ * Closing a server ends its idle connections, and a client may be writing its next request into one at that moment.
+ * So they are kept a little longer: their next answer says that it is the last.
+ */
+async function drainServer(app: FastifyInstance): Promise<void> {
+  const { server } = app;
+  // The close of HTTP servers would end idle connections; that of the socket server below it only stops listening.
+  const gone = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+  await Promise.race([gone, setTimeout(LAST_REQUESTS_MS, undefined, { ref: false })]);
+  await app.close();
 }
 
 async function mount(app: FastifyInstance, module: RouteModule): Promise<void> {

@@ -38,7 +38,7 @@ export async function ownRedis(engine: Engine): Promise<string | undefined> {
   if (engine === 'postgres') return undefined;
   const url = new URL(process.env['TEST_REDIS_URL'] ?? '');
   url.pathname = `/${1 + (Number(process.env['JEST_WORKER_ID'] ?? 1) % 15)}`;
-  const redis = new Redis(url.href);
+  const redis = new Redis(url.href, { maxRetriesPerRequest: 1 });
   await redis.flushdb();
   await redis.quit();
   return url.href;

@@ -142,7 +142,7 @@ async function passableCluster(dataDir: string, log: Logger): Promise<string> {
     }
     return local;
   }
-  const name = `${path.basename(dataDir)}-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`;
+  const name = `${path.basename(dataDir).replace(/^\./, '')}-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`;
   const shared = path.join(SHARED, 'data', name, 'postgres');
   if (reachable && !existsSync(shared)) return local;
   await makePassable(SHARED, path.join(SHARED, 'data'));

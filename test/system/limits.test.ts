@@ -14,7 +14,7 @@ import { startHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 import { API_KEY, freePort, installOn, startGateway, untilReady } from '../support/processes.js';
 
-const closers: (() => Promise<unknown> | void)[] = [];
+const closers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 }, 40_000);
@@ -205,7 +205,7 @@ describe('signs of life', () => {
       },
       stdio: 'ignore',
     });
-    closers.push(() => void gateway.kill('SIGKILL'));
+    closers.push(() => gateway.kill('SIGKILL'));
     await untilReady(url);
     const outcomes = new Map<string, number>();
     let acknowledged = 0;

@@ -78,7 +78,7 @@ export class LiveClient {
     socket.on('message', (data) => {
       // What was under way when the connection was cut is as lost as if it had never been sent.
       if (socket === this.#socket && socket.readyState === WebSocket.OPEN) {
-        this.#handle(socket, String(data));
+        this.#handle(socket, (data as Buffer).toString());
       }
     });
     socket.on('close', (code) => {

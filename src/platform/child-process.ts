@@ -9,7 +9,7 @@ import type { Logger } from './log.js';
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
 /** A child that lived this long starts with the shortest delay again. */
-const HEALTHY_AFTER_MS = 30_000;
+const HEALTHY_AFTER_MS = 10_000;
 
 export interface KeptProcessOptions {
   readonly name: string;

@@ -105,8 +105,8 @@ export class SocketServer {
           this.set(read());
         },
       });
-    gauge('live_sockets', 'Open sockets of subscribers.', () => this.#sockets.size);
-    gauge('live_operations', 'Subscriptions that are running.', () => this.#counters.operations);
+    gauge('tracewell_ws_connections', 'Open sockets of subscribers.', () => this.#sockets.size);
+    gauge('tracewell_ws_operations', 'Subscriptions that are running.', () => this.#counters.operations);
   }
 
   /** Answers upgrades of this server. Other paths than ours are refused: nobody else takes upgrades here. */

@@ -60,7 +60,7 @@ export class FeedReader {
     this.#lastReadMs = deps.clock.now().getTime();
     const collect = async (gauge: Gauge): Promise<void> => gauge.set(await this.#lagSeconds());
     new Gauge({
-      name: 'feed_lag_seconds',
+      name: 'tracewell_feed_lag_seconds',
       help: 'Age of the oldest change that live subscribers of this process have not been offered.',
       registers: [deps.registry],
       async collect() {

@@ -391,7 +391,7 @@ describe('the reader', () => {
 
   test('shows its lag as a metric', async () => {
     const text = await node.registry.metrics();
-    expect(text).toMatch(/^feed_lag_seconds \d/m);
+    expect(text).toMatch(/^tracewell_feed_lag_seconds \d/m);
   });
 });
 

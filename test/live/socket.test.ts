@@ -41,8 +41,8 @@ afterEach(async () => {
   raws = [];
   // Whatever a test did, nothing may be left behind.
   await eventually(async () => {
-    expect(await gateway.registry.metrics()).toMatch(/^live_operations 0$/m);
-    expect(await gateway.registry.metrics()).toMatch(/^live_sockets 0$/m);
+    expect(await gateway.registry.metrics()).toMatch(/^tracewell_ws_operations 0$/m);
+    expect(await gateway.registry.metrics()).toMatch(/^tracewell_ws_connections 0$/m);
     expect(gateway.node.hub.size).toBe(0);
   });
   await gateway.close();

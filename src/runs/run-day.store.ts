@@ -68,23 +68,6 @@ export class RunDayStore {
     return rows.map(({ projectId }) => projectId);
   }
 
-  /** The days of one trace, and whether any run of it is there. */
-  async locateTrace(scope: WorkspaceScope, traceId: string): Promise<{ days: string[]; exists: boolean }> {
-    const { rows } = await this.db.query<{ days: string[]; exists: boolean }>(
-      `/* traces.locate */
-      with days as (
-        select distinct day
-        from run_days
-        where workspace_id = $1 and ($2::date is null or day >= $2::date or day = '${STRAY_DAY}')
-        limit ${MAX_DAYS})
-      select array(select day::text from days) as days, exists (
-        select from runs
-        where workspace_id = $1 and trace_id = $3 and day = any(array(select day from days))) as exists`,
-      [scope.workspaceId, earliestDay([traceId]) ?? null, traceId],
-    );
-    return rows[0] ?? { days: [], exists: false };
-  }
-
   /**
    * Days that can hold runs of these traces: children are made after their root, clocks of two machines apart
    * by less than a day. A root whose id tells no time leaves every day possible.
@@ -130,7 +113,8 @@ export class RunDayStore {
   }
 }
 
-function earliestDay(traceIds: readonly string[]): string | undefined {
+/** The first day a trace's runs can lie in, judged by its id; undefined where every day is possible. */
+export function earliestDay(traceIds: readonly string[]): string | undefined {
   let earliest: string | undefined;
   for (const id of traceIds) {
     const day = naturalDay(id);

@@ -16,6 +16,7 @@ const NEEDED_BY: Readonly<Record<string, readonly RunField[]>> = {
 interface FieldNode {
   readonly kind: string;
   readonly name: { readonly value: string };
+  readonly arguments?: readonly unknown[] | undefined;
   readonly selectionSet?: SelectionSet | undefined;
 }
 
@@ -63,9 +64,15 @@ export function selectsField(info: SelectionInfo, path: string): boolean {
   return fieldsAt(info.fieldNodes, info.fragments, steps).some(({ name }) => name.value === last);
 }
 
-/** Whether nothing but these fields is selected below the resolving one. */
-export function selectsOnly(info: SelectionInfo, names: ReadonlySet<string>): boolean {
-  return fieldsAt(info.fieldNodes, info.fragments, []).every(({ name }) => names.has(name.value));
+/** Whether below the resolving field nothing is selected but `field`, without arguments, and some of `others`. */
+export function selectsWhole(info: SelectionInfo, field: string, others: ReadonlySet<string>): boolean {
+  const selected = fieldsAt(info.fieldNodes, info.fragments, []);
+  const wanted = selected.filter(({ name }) => name.value === field);
+  return (
+    wanted.length > 0 &&
+    wanted.every((node) => (node.arguments ?? []).length === 0) &&
+    selected.every(({ name }) => name.value === field || others.has(name.value))
+  );
 }
 
 function fieldsAt(nodes: readonly FieldNode[], fragments: Fragments, steps: readonly string[]): FieldNode[] {

@@ -159,22 +159,19 @@ export class RunService {
     return (await this.findTraces(principal, [traceId]))[0];
   }
 
-  /** The days a trace lies in, for listTraceRuns; undefined where none of its runs is stored. Cheaper than totals. */
-  async locateTrace(principal: Principal, traceId: string): Promise<string[] | undefined> {
-    const { days, exists } = await this.deps.days.locateTrace(requireScope(principal, 'read'), traceId);
-    return exists ? days : undefined;
-  }
-
   /** Up to `limit + 1` nodes of a trace in depth-first order behind the run `after`, without payloads. */
   async listTraceRuns(
     principal: Principal,
     traceId: string,
     limit: number,
-    { after, days: known }: { after?: string | undefined; days?: readonly string[] | undefined } = {},
+    after?: string,
   ): Promise<PlacedTraceRun[]> {
     const scope = requireScope(principal, 'read');
-    const days = known ?? (await this.deps.days.ofTraces(scope, [traceId]));
-    const nodes = await this.deps.traces.listRuns(scope, traceId, days, limit, after);
+    const { traces, days } = this.deps;
+    const nodes =
+      after === undefined
+        ? await traces.listTree(scope, traceId, limit)
+        : await traces.listRuns(scope, traceId, await days.ofTraces(scope, [traceId]), limit, after);
     const present = new Set(nodes.map(({ uuid }) => uuid));
     const elsewhere = new Set(
       nodes.flatMap(({ parentRunId }) =>
@@ -184,8 +181,10 @@ export class RunService {
     if (elsewhere.size > 0) {
       // On the first and only page they are missing for sure; with several pages they may be on another one.
       const complete = after === undefined && nodes.length <= limit;
-      const found = complete ? [] : await this.deps.traces.findPresent(scope, traceId, [...elsewhere], days);
-      for (const id of found) present.add(id);
+      if (!complete) {
+        const where = await days.ofTraces(scope, [traceId]);
+        for (const id of await traces.findPresent(scope, traceId, [...elsewhere], where)) present.add(id);
+      }
     }
     return nodes.map((node) => ({
       ...node,

@@ -28,7 +28,7 @@ import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
-import { selectedRunFields, selectsOnly } from './run-selection.js';
+import { selectedRunFields, selectsWhole } from './run-selection.js';
 import { DeleteTracesInput } from './run.inputs.js';
 import type { RunLoaders } from './run.loaders.js';
 import { MAX_TRACE_RUNS } from './run.service.js';
@@ -36,7 +36,7 @@ import type { RunService } from './run.service.js';
 import { RunObject, toRun } from './run.types.js';
 import type { AttachmentLinks, GraphqlRun } from './run.types.js';
 import {
-  toLocatedTrace,
+  toTreeOnly,
   toTrace,
   toTraceRun,
   TRACE_NODE,
@@ -66,8 +66,8 @@ export interface TraceResolverDeps {
   readonly projectLoaders: LoaderFactory<ProjectLoaders>;
 }
 
-/** What a tree view asks of a trace; totals over all its runs are not computed for it. */
-const WITHOUT_TOTALS: ReadonlySet<string> = new Set(['id', 'uuid', 'runs', '__typename']);
+/** Of a trace, what is known without looking at its runs. */
+const BARE_FIELDS: ReadonlySet<string> = new Set(['id', 'uuid', '__typename']);
 
 @Resolver(() => TraceObject)
 export class TraceResolver {
@@ -90,12 +90,12 @@ export class TraceResolver {
   ): Promise<GraphqlTrace | undefined> {
     const principal = requirePrincipal(context);
     const traceId = parseId(TRACE_NODE, id);
-    if (!selectsOnly(info, WITHOUT_TOTALS)) {
-      const trace = await this.#deps.runs.findTrace(principal, traceId);
-      return trace && toTrace(trace);
+    if (selectsWhole(info, 'runs', BARE_FIELDS)) {
+      const tree = await this.#deps.runs.listTraceRuns(principal, traceId, MAX_TRACE_RUNS);
+      return tree.length === 0 ? undefined : toTreeOnly(traceId, tree);
     }
-    const days = await this.#deps.runs.locateTrace(principal, traceId);
-    return days && toLocatedTrace(traceId, days);
+    const trace = await this.#deps.runs.findTrace(principal, traceId);
+    return trace && toTrace(trace);
   }
 
   @FieldResolver(() => RunObject, { nullable: true, description: 'Null while the root has not arrived.' })
@@ -131,10 +131,9 @@ export class TraceResolver {
     const { runs, cursors } = this.#deps;
     const list = { order: 'trace.runs', direction: 'asc', filter: trace.traceId } as const;
     const request = cursors.request({ first, after: after ?? null }, list, { max: MAX_TRACE_RUNS });
-    const found = await runs.listTraceRuns(requirePrincipal(context), trace.traceId, first, {
-      after: request.boundary?.id,
-      days: trace.days,
-    });
+    const found =
+      trace.tree ??
+      (await runs.listTraceRuns(requirePrincipal(context), trace.traceId, first, request.boundary?.id));
     const nodes = found.slice(0, first).map(toTraceRun);
     // The order is found again from the run itself: dotted orders of deep runs are too long for a cursor.
     const cursorOf = (run: (typeof nodes)[number] | undefined): string | null =>

@@ -1,6 +1,8 @@
 /** Reading one trace as a whole: its tree without payloads, and its totals. */
+import { STRAY_DAY } from '../ingest/run-location.js';
 import type { Queryable } from '../platform/db.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
+import { earliestDay } from './run-day.store.js';
 import type { RunStatus, RunType } from './run.js';
 
 /** A node of the tree view. Times are UTC text, money decimal text, durations seconds. */
@@ -47,11 +49,37 @@ export interface TraceSummary {
   readonly threadId: string | null;
 }
 
+const NODE_COLUMNS = `id as uuid, parent_run_id as "parentRunId", dotted_order as "dottedOrder",
+  length(dotted_order) - length(replace(dotted_order, '.', '')) as depth,
+  name, run_type as "runType", status, (error is not null) as "hasError", start_time as "startTime",
+  end_time as "endTime", latency as "latencySeconds", first_token_latency as "firstTokenLatencySeconds", model,
+  prompt_tokens as "promptTokens", completion_tokens as "completionTokens", total_tokens as "totalTokens",
+  trim_scale(total_cost) as "totalCost", revision`;
+
 export class TraceStore {
   private readonly db: Queryable;
 
   constructor({ db }: { db: Queryable }) {
     this.db = db;
+  }
+
+  /**
+   * The first `limit + 1` nodes of a tree in depth-first order, its days found in the same statement. The partitions of
+   * other days cost one probe each of runs_by_trace, less than a statement of its own to leave them out.
+   */
+  async listTree(scope: WorkspaceScope, traceId: string, limit: number): Promise<TraceRun[]> {
+    const { rows } = await this.db.query<TraceRun>(
+      `/* traces.tree */
+      select ${NODE_COLUMNS}
+      from runs
+      where workspace_id = $1 and trace_id = $2 and day = any(array(
+        select day from run_days
+        where workspace_id = $1 and ($3::date is null or day >= $3::date or day = '${STRAY_DAY}')))
+      order by dotted_order, id
+      limit $4`,
+      [scope.workspaceId, traceId, earliestDay([traceId]) ?? null, limit + 1],
+    );
+    return rows;
   }
 
   /** Up to `limit + 1` nodes in depth-first order, behind the run `after`. Relies on runs_by_trace. */
@@ -60,25 +88,20 @@ export class TraceStore {
     traceId: string,
     days: readonly string[],
     limit: number,
-    after?: string,
+    after: string,
   ): Promise<TraceRun[]> {
     const { rows } = await this.db.query<TraceRun>(
       `/* traces.runs */
-      select id as uuid, parent_run_id as "parentRunId", dotted_order as "dottedOrder",
-        length(dotted_order) - length(replace(dotted_order, '.', '')) as depth,
-        name, run_type as "runType", status, (error is not null) as "hasError", start_time as "startTime",
-        end_time as "endTime", latency as "latencySeconds", first_token_latency as "firstTokenLatencySeconds", model,
-        prompt_tokens as "promptTokens", completion_tokens as "completionTokens", total_tokens as "totalTokens",
-        trim_scale(total_cost) as "totalCost", revision
+      select ${NODE_COLUMNS}
       from runs
       where workspace_id = $1 and trace_id = $2 and day = any($3::date[])
-        and ($4::uuid is null or (dotted_order, id) > (
+        and (dotted_order, id) > (
           select dotted_order, id
           from runs
-          where workspace_id = $1 and trace_id = $2 and id = $4 and day = any($3::date[])))
+          where workspace_id = $1 and trace_id = $2 and id = $4 and day = any($3::date[]))
       order by dotted_order, id
       limit $5`,
-      [scope.workspaceId, traceId, days, after ?? null, limit + 1],
+      [scope.workspaceId, traceId, days, after, limit + 1],
     );
     return rows;
   }

@@ -141,12 +141,12 @@ export class TraceObject extends Node {
 /** `uuid` is the id of the root, whether or not it has arrived. */
 export type GraphqlTrace = TraceSummary & {
   readonly uuid: string;
-  /** Where its runs lie, if that was found out already. */
-  readonly days?: readonly string[];
+  /** The whole tree, where it was all that was asked for. */
+  readonly tree?: readonly PlacedTraceRun[];
 };
 
 export const toTrace = (trace: TraceSummary): GraphqlTrace => ({ ...trace, uuid: trace.traceId });
 
 /** A trace of which only the tree was asked for: its totals are not there. */
-export const toLocatedTrace = (traceId: string, days: readonly string[]): GraphqlTrace =>
-  ({ traceId, uuid: traceId, days }) as GraphqlTrace;
+export const toTreeOnly = (traceId: string, tree: readonly PlacedTraceRun[]): GraphqlTrace =>
+  ({ traceId, uuid: traceId, tree }) as GraphqlTrace;

@@ -5,6 +5,7 @@ import { JobStore } from '../../src/platform/jobs/job.store.js';
 import { UpkeepService } from '../../src/upkeep/upkeep.service.js';
 import { UpkeepStore } from '../../src/upkeep/upkeep.store.js';
 import { createTestDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
 
 const NOW = new Date('2026-11-21T12:00:00Z');
 const database = await createTestDatabase();
@@ -60,7 +61,13 @@ test('the feed loses what is older than its retention, and nothing else', async 
      select $1, '{}', '[]', now() - n * interval '10 hours' from generate_series(5, 0, -1) n`,
     [ONE],
   );
-  expect(await upkeep.trimFeed(signal)).toBe(3);
+  // Rows above the oldest open transaction of the whole server stay, and other test files have theirs open.
+  let trimmed = 0;
+  await eventually(async () => {
+    trimmed += await upkeep.trimFeed(signal);
+    expect(trimmed).toBe(3);
+  });
+  expect(await upkeep.trimFeed(signal)).toBe(0);
   const { rows } = await pool.query('select count(*)::int as n from feed');
   expect(rows).toEqual([{ n: 3 }]);
 });

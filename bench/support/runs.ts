@@ -4,21 +4,11 @@
  */
 import { randomFillSync } from 'node:crypto';
 import { stringify as uuidFromBytes } from 'uuid';
+import { seeded } from '../../test/support/seeded.js';
 
 export type Size = 'big' | 'small';
 
-/** mulberry32: small, seeded, good enough to choose words. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
-const next = random(42);
+const next = seeded(42);
 const VOCABULARY = Array.from({ length: 2_000 }, () =>
   Array.from(
     { length: 3 + Math.floor(next() * 7) },

@@ -5,12 +5,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { prepareInstallation } from '../../src/installation.js';
 import { startEmbeddedPostgres } from '../../src/platform/embedded-postgres.js';
 import { createLogger } from '../../src/platform/log.js';
+import { freePort } from '../../src/platform/port-check.js';
 import { Secret } from '../../src/platform/secret.js';
 
 export const API_KEY = 'bench-key-0123456789-0123456789-0123456789';
@@ -29,16 +29,6 @@ export interface BenchSystem {
   /** A script of bench/baselines that listens on PORT and answers GET /readyz. */
   baseline(script: string, env?: Record<string, string>): Promise<BenchProcess>;
   stop(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }
 
 async function untilReady(url: string): Promise<void> {

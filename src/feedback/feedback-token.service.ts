@@ -121,9 +121,4 @@ export class FeedbackTokenService {
       config: token.config,
     });
   }
-
-  /** Upkeep. Returns how many tokens were removed. */
-  async deleteExpired(): Promise<number> {
-    return this.#store.deleteExpired(this.#clock.now());
-  }
 }

@@ -67,12 +67,6 @@ export class FeedbackTokenStore {
     });
     return rows.map(toToken);
   }
-
-  /** Removes tokens nobody can use any more. Returns how many. */
-  async deleteExpired(now: Date): Promise<number> {
-    const { count } = await this.#prisma.feedbackToken.deleteMany({ where: { expiresAt: { lte: now } } });
-    return count;
-  }
 }
 
 interface TokenRow extends Omit<FeedbackToken, 'config'> {

@@ -8,13 +8,13 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
 import { access, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import { makePassable, placesFor, serverIdentity } from './embedded-postgres-files.js';
 import type { Binaries, Identity } from './embedded-postgres-files.js';
 import type { Logger } from './log.js';
+import { freePort } from './port-check.js';
 
 export interface EmbeddedPostgresOptions {
   /** Parent of the cluster's files; made when missing. */
@@ -40,20 +40,6 @@ const DATABASE = 'tracewell';
 const START_TIMEOUT_MS = 60_000;
 /** What a server says that replays its log after a crash, or is being stopped. */
 const CANNOT_CONNECT_NOW = '57P03';
-
-async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address !== null && typeof address === 'object') resolve(address.port);
-        else reject(new Error('no free port'));
-      });
-    });
-  });
-}
 
 /** initdb into a neighbour folder, moved in place when complete: a start that was killed half-way leaves no half cluster. */
 async function initialise(

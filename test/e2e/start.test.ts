@@ -5,7 +5,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { eventually } from '../support/eventually.js';
-import { freePort } from '../support/processes.js';
+import { freePort } from '../../src/platform/port-check.js';
 
 const started: Started[] = [];
 let folder: string;

@@ -6,8 +6,10 @@ import pg from 'pg';
 import { startEmbeddedPostgres } from '../../src/platform/embedded-postgres.js';
 import { createLogger } from '../../src/platform/log.js';
 import { createTestDatabase } from '../support/database.js';
-import { checkJournals, JournalClient, seeded } from '../support/journal.js';
-import { API_KEY, freePort, installOn, startGateway, untilReady } from '../support/processes.js';
+import { checkJournals, JournalClient } from '../support/journal.js';
+import { seeded } from '../support/seeded.js';
+import { freePort } from '../../src/platform/port-check.js';
+import { API_KEY, installOn, startGateway, untilReady } from '../support/processes.js';
 
 const SEED = Number(process.env['FAULT_SEED'] ?? 42);
 const CLIENTS = 4;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import type { RunEvent } from '../../src/ingest/run-event.js';
-import { childEvent, createWorld, DAY_MS, idAt, payload, principalOf, rootEvent, seeded } from './world.js';
+import { seeded } from '../support/seeded.js';
+import { childEvent, createWorld, DAY_MS, idAt, payload, principalOf, rootEvent } from './world.js';
 import type { World } from './world.js';
 
 let world: World;

@@ -3,26 +3,16 @@
  * alive like the supervisor keeps them, so that a test may kill them.
  */
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { prepareInstallation } from '../../src/installation.js';
 import { KeptProcess } from '../../src/platform/child-process.js';
 import { createLogger } from '../../src/platform/log.js';
+import { freePort } from '../../src/platform/port-check.js';
 import { Secret } from '../../src/platform/secret.js';
 import { eventually } from './eventually.js';
 
 export const API_KEY = 'test-key-0123456789-0123456789-0123456789';
 const log = createLogger('silent', 'test');
-
-export async function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}
 
 export interface RunningGateway {
   readonly url: string;

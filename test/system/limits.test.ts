@@ -12,7 +12,8 @@ import { createTestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { startHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
-import { API_KEY, freePort, installOn, startGateway, untilReady } from '../support/processes.js';
+import { freePort } from '../../src/platform/port-check.js';
+import { API_KEY, installOn, startGateway, untilReady } from '../support/processes.js';
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {

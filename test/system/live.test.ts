@@ -11,7 +11,7 @@ import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { ENGINES, ownRedis } from '../support/harness.js';
-import { seeded } from '../support/journal.js';
+import { seeded } from '../support/seeded.js';
 import { LiveClient } from '../support/live-client.js';
 import type { LiveClientOptions } from '../support/live-client.js';
 import { API_KEY, installOn, startGateway } from '../support/processes.js';

@@ -16,6 +16,7 @@ const NOT_TENANT: Readonly<Record<string, string>> = {
   api_keys: 'reference: looked up by MAC before the workspace is known',
   run_shares: 'local: looked up by an unguessable token',
   feedback_tokens: 'local: looked up by an unguessable token',
+  dataset_shares: 'local: looked up by an unguessable token',
   feed: 'local: an order over all workspaces, on one node',
   feed_floor: 'local: one row',
   run_partitions: 'local: which partitions exist',

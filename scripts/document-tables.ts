@@ -17,13 +17,13 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   FORBIDDEN: 'The key lacks a scope, or is not for this workspace.',
   NOT_FOUND: 'Not there, or in another workspace: both look the same.',
   BAD_USER_INPUT: 'An argument, cursor, id, filter or body is malformed; the message names the place.',
-  CONFLICT: 'It exists already with other content.',
+  CONFLICT: 'It exists already with other content; with `Retry-After`, the same call is still going on.',
   QUERY_TOO_COMPLEX: 'A GraphQL document above a limit of size, depth or cost.',
   RATE_LIMITED: 'Above a rate of this key. Wait for `Retry-After`.',
   PAYLOAD_TOO_LARGE: 'A body, part or batch above its limit.',
   UNPROCESSABLE: 'Understood, but it cannot be stored as it is.',
   UNSUPPORTED_MEDIA_TYPE: 'A content type or encoding this path does not take.',
-  IDEMPOTENCY_MISMATCH: 'An id or key was used before for something else.',
+  IDEMPOTENCY_MISMATCH: 'An idempotency key was used before with another input.',
   UNAVAILABLE: 'Overloaded, stopping, or the database is away. Wait for `Retry-After`.',
 };
 

@@ -27,6 +27,7 @@ import { systemClock } from './platform/clock.js';
 import { createPool } from './platform/db.js';
 import { createDoorbell } from './platform/doorbell-factory.js';
 import type { Doorbell } from './platform/doorbell.js';
+import { Idempotency } from './platform/idempotency.js';
 import { systemIds } from './platform/ids.js';
 import { createJobs } from './platform/jobs/queue.js';
 import type { JobQueue } from './platform/jobs/queue.js';
@@ -84,12 +85,14 @@ export interface Foundation {
   /** Everything that writes, except runs. */
   readonly writes: pg.Pool;
   readonly prisma: PrismaClient;
+  /** Calls with an idempotency key; its transactions are on `writes`. */
+  readonly idempotency: Idempotency;
   readonly doorbell: Doorbell;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
 
-function createFoundation({ config, databaseUrl, log, lifecycle }: AppOptions): Foundation {
+function createFoundation({ config, databaseUrl, pepper, log, lifecycle }: AppOptions): Foundation {
   const pool = (name: string, max: number, statementTimeoutMs: number): pg.Pool => {
     const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, log });
     lifecycle.onStop(`pool ${name}`, () => made.end());
@@ -99,24 +102,31 @@ function createFoundation({ config, databaseUrl, log, lifecycle }: AppOptions): 
   const writes = pool('writes', 4, 10_000);
   const prisma = createPrisma(writes);
   lifecycle.onStop('prisma', () => prisma.$disconnect());
+  const idempotency = new Idempotency({ pool: writes, pepper, clock });
   const redisUrl = config.redis.kind === 'redis' ? config.redis.url.reveal() : undefined;
   const doorbell = createDoorbell({ databaseUrl, redisUrl, log });
   lifecycle.onStop('doorbell', () => doorbell.close());
   const metrics = createMetrics();
   lifecycle.onStop('metrics', () => Promise.resolve(metrics.close()));
-  return { databaseUrl, redisUrl, reads, writes, prisma, doorbell, metrics, log };
+  return { databaseUrl, redisUrl, reads, writes, prisma, idempotency, doorbell, metrics, log };
 }
 
 function createTenancy(foundation: Foundation, { pepper, lifecycle }: AppOptions) {
-  const { prisma, writes, reads, doorbell, log } = foundation;
+  const { prisma, writes, reads, idempotency, doorbell, log } = foundation;
   const members = new MemberStore({ db: reads });
   const keys = new KeyStore({ db: writes });
   const authenticator = new Authenticator({ pepper, keys, clock, doorbell, log });
   lifecycle.onStop('authenticator', () => authenticator.close());
   return {
     authenticator,
-    keys: new KeyService({ pool: writes, pepper, keys, members, doorbell, ids, clock }),
-    workspaces: new WorkspaceService({ workspaces: new WorkspaceStore({ prisma }), doorbell, ids, clock }),
+    keys: new KeyService({ pool: writes, pepper, keys, members, idempotency, doorbell, ids, clock }),
+    workspaces: new WorkspaceService({
+      workspaces: new WorkspaceStore({ prisma }),
+      idempotency,
+      doorbell,
+      ids,
+      clock,
+    }),
     members: new MemberService({ pool: writes, members, keys, doorbell, ids, clock }),
   };
 }
@@ -133,23 +143,25 @@ function createRateLimiter({ redisUrl, log }: Foundation, { config, lifecycle }:
   return new RedisRateLimiter({ redis, shapes, clock, log });
 }
 
-function createFeedback({ writes, prisma, doorbell }: Foundation) {
+function createFeedback({ writes, prisma, idempotency, doorbell }: Foundation) {
   const configStore = new FeedbackConfigStore();
   const feedback = new FeedbackService({
     pool: writes,
     store: new FeedbackStore(),
     stats: new FeedbackStatsStore(),
     configs: configStore,
+    idempotency,
     doorbell,
     clock,
     ids,
   });
   return {
     feedback,
-    feedbackConfigs: new FeedbackConfigService({ pool: writes, store: configStore, clock }),
+    feedbackConfigs: new FeedbackConfigService({ pool: writes, store: configStore, idempotency, clock }),
     feedbackTokens: new FeedbackTokenService({
       store: new FeedbackTokenStore({ prisma }),
       feedback,
+      idempotency,
       clock,
     }),
   };
@@ -190,7 +202,11 @@ function createSearch({ reads, writes, log }: Foundation) {
   return { indexer, search: new SearchService({ pool: reads, store, indexer, clock, log }) };
 }
 
-function createReading({ reads, writes, doorbell }: Foundation, search: SearchService, jobQueue: JobQueue) {
+function createReading(
+  { reads, writes, idempotency, doorbell }: Foundation,
+  search: SearchService,
+  jobQueue: JobQueue,
+) {
   const runStore = new RunStore({ db: reads });
   const days = new RunDayStore({ db: reads });
   const runs = new RunService({
@@ -213,6 +229,7 @@ function createReading({ reads, writes, doorbell }: Foundation, search: SearchSe
       stats: new ProjectStatsStore({ db: reads }),
       days,
       deletions: new ProjectDeletions({ queue: jobQueue }),
+      idempotency,
       clock,
       ids,
     }),

@@ -3,7 +3,13 @@ import type { JobImplementation } from '../src/platform/jobs/runner.js';
 import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
 import { ensurePartitions } from './upkeep/ensure-partitions.js';
-import { expireLinks, sweepAttachments, trimFeed, trimJobs } from './upkeep/remove-expired.js';
+import {
+  expireLinks,
+  sweepAttachments,
+  trimFeed,
+  trimIdempotency,
+  trimJobs,
+} from './upkeep/remove-expired.js';
 
 export const implementations: readonly JobImplementation<WorkerServices>[] = [
   ensurePartitions,
@@ -11,6 +17,7 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   expireLinks,
   sweepAttachments,
   trimJobs,
+  trimIdempotency,
   deleteProjectRuns,
 ];
 

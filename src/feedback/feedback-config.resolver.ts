@@ -72,9 +72,11 @@ export class FeedbackConfigResolver {
     @Arg('input', () => CreateFeedbackConfigInput) input: CreateFeedbackConfigInput,
     @Ctx() context: GraphqlContext,
   ): Promise<FeedbackConfigPayload> {
-    const { key, config, isLowerScoreBetter } = input;
+    const { key, config, isLowerScoreBetter, idempotencyKey } = input;
+    const principal = requirePrincipal(context);
+    const definition = toDefinition(config);
     return toPayload(
-      await this.#configs.create(requirePrincipal(context), key, toDefinition(config), isLowerScoreBetter),
+      await this.#configs.create(principal, key, definition, isLowerScoreBetter, idempotencyKey),
     );
   }
 
@@ -112,14 +114,13 @@ export class FeedbackConfigResolver {
     @Arg('input', () => CreateFeedbackTokenInput) input: CreateFeedbackTokenInput,
     @Ctx() context: GraphqlContext,
   ): Promise<CreateFeedbackTokenPayload> {
-    const result = await this.#tokens.create(requirePrincipal(context), [
-      {
-        runId: parseId('Run', input.runId, ['input', 'runId']),
-        key: input.key,
-        config: input.config ? toDefinition(input.config) : undefined,
-        expiresAt: input.expiresAt ? new Date(input.expiresAt) : undefined,
-      },
-    ]);
+    const draft = {
+      runId: parseId('Run', input.runId, ['input', 'runId']),
+      key: input.key,
+      config: input.config ? toDefinition(input.config) : undefined,
+      expiresAt: input.expiresAt ? new Date(input.expiresAt) : undefined,
+    };
+    const result = await this.#tokens.create(requirePrincipal(context), [draft], input.idempotencyKey);
     if (!result.ok) return { feedbackToken: null, errors: toUserErrors(result.problems) };
     const [token] = result.value;
     return { feedbackToken: token === undefined ? null : { ...token, token: token.id }, errors: [] };

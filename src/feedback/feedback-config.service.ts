@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
 import { requireScope, type Principal } from '../tenancy/principal.js';
@@ -17,6 +18,7 @@ import { MAX_KEY_LENGTH } from './feedback.js';
 export interface FeedbackConfigServiceOptions {
   readonly pool: pg.Pool;
   readonly store: FeedbackConfigStore;
+  readonly idempotency: Idempotency;
   readonly clock: Clock;
 }
 
@@ -29,11 +31,13 @@ export interface FeedbackConfigPatch {
 export class FeedbackConfigService {
   readonly #pool: pg.Pool;
   readonly #store: FeedbackConfigStore;
+  readonly #idempotency: Idempotency;
   readonly #clock: Clock;
 
   constructor(options: FeedbackConfigServiceOptions) {
     this.#pool = options.pool;
     this.#store = options.store;
+    this.#idempotency = options.idempotency;
     this.#clock = options.clock;
   }
 
@@ -43,6 +47,7 @@ export class FeedbackConfigService {
     key: string,
     definition: FeedbackConfigDefinition,
     isLowerScoreBetter = false,
+    idempotencyKey?: string | null,
   ): Promise<Result<FeedbackConfig>> {
     const scope = requireScope(principal, 'write');
     const name = cleanText(key);
@@ -55,19 +60,23 @@ export class FeedbackConfigService {
     const problems = definitionProblems(clean);
     if (problems.length > 0) return failed(...problems);
     const now = this.#clock.now().toISOString();
-    const created = await this.#store.insert(this.#pool, scope, name, clean, isLowerScoreBetter, now);
-    if (created !== undefined) return ok(created);
-    const existing = (await this.#store.find(this.#pool, scope, [name])).get(name);
-    if (
-      existing !== undefined &&
-      sameDefinition(existing, clean) &&
-      existing.isLowerScoreBetter === isLowerScoreBetter
-    ) {
-      return ok(existing);
-    }
-    return failed(
-      problem('ALREADY_EXISTS', `The feedback key "${name}" already has another config.`, ['key']),
-    );
+    const input = { name, definition, isLowerScoreBetter };
+    const call = { mutation: 'createFeedbackConfig', key: idempotencyKey, input };
+    return this.#idempotency.once(principal, call, async (tx) => {
+      const created = await this.#store.insert(tx, scope, name, clean, isLowerScoreBetter, now);
+      if (created !== undefined) return ok(created);
+      const existing = (await this.#store.find(tx, scope, [name])).get(name);
+      if (
+        existing !== undefined &&
+        sameDefinition(existing, clean) &&
+        existing.isLowerScoreBetter === isLowerScoreBetter
+      ) {
+        return ok(existing);
+      }
+      return failed(
+        problem('ALREADY_EXISTS', `The feedback key "${name}" already has another config.`, ['key']),
+      );
+    });
   }
 
   /** Stored feedback is not judged again. */

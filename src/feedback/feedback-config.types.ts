@@ -1,6 +1,7 @@
 /** GraphQL types and inputs of feedback configs and feedback tokens. */
 import { Field, Float, ID, InputType, ObjectType, registerEnumType } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
+import { IdempotentInput } from '../graphql/idempotent-input.js';
 import { DateTimeScalar, UuidScalar } from '../graphql/scalars.js';
 import { UserError } from '../graphql/user-error.js';
 import type {
@@ -102,7 +103,7 @@ export const toDefinition = (input: FeedbackConfigInput): FeedbackConfigDefiniti
 });
 
 @InputType()
-export class CreateFeedbackConfigInput {
+export class CreateFeedbackConfigInput extends IdempotentInput {
   @Field(() => String)
   key!: string;
 
@@ -150,7 +151,7 @@ export class DeleteFeedbackConfigPayload {
 }
 
 @InputType()
-export class CreateFeedbackTokenInput {
+export class CreateFeedbackTokenInput extends IdempotentInput {
   @Field(() => ID)
   runId!: string;
 

@@ -2,19 +2,23 @@
 import { randomUUID } from 'node:crypto';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { Clock } from '../platform/clock.js';
+import { everywhere, inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import { isUuid } from '../platform/ids.js';
 import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
 import { requireScope, trustedScope, type Principal } from '../tenancy/principal.js';
 import { definitionProblems, type FeedbackConfigDefinition } from './feedback-config.js';
 import type { FeedbackService } from './feedback.service.js';
+import { insertFeedbackTokens } from './feedback-token.store.js';
 import type { FeedbackToken, FeedbackTokenStore } from './feedback-token.store.js';
 import { MAX_KEY_LENGTH, type Feedback } from './feedback.js';
 
 export interface FeedbackTokenServiceOptions {
   readonly store: FeedbackTokenStore;
   readonly feedback: FeedbackService;
+  readonly idempotency: Idempotency;
   readonly clock: Clock;
 }
 
@@ -45,11 +49,13 @@ const MAX_TOKENS = 100;
 export class FeedbackTokenService {
   readonly #store: FeedbackTokenStore;
   readonly #feedback: FeedbackService;
+  readonly #idempotency: Idempotency;
   readonly #clock: Clock;
 
   constructor(options: FeedbackTokenServiceOptions) {
     this.#store = options.store;
     this.#feedback = options.feedback;
+    this.#idempotency = options.idempotency;
     this.#clock = options.clock;
   }
 
@@ -57,6 +63,7 @@ export class FeedbackTokenService {
   async create(
     principal: Principal,
     drafts: readonly FeedbackTokenDraft[],
+    idempotencyKey?: string | null,
   ): Promise<Result<FeedbackToken[]>> {
     const scope = requireScope(principal, principal.scopes.has('ingest') ? 'ingest' : 'write');
     if (drafts.length > MAX_TOKENS) {
@@ -90,8 +97,12 @@ export class FeedbackTokenService {
         expiresAt,
       });
     }
-    if (await this.#store.insert(scope, tokens)) return ok(tokens);
-    return failed(problem('ALREADY_EXISTS', 'A token with this id already exists.', ['id']));
+    const call = { mutation: 'createFeedbackToken', key: idempotencyKey, input: drafts };
+    return this.#idempotency.once(principal, call, async (tx) =>
+      (await insertFeedbackTokens(tx, scope, tokens))
+        ? ok(tokens)
+        : failed(problem('ALREADY_EXISTS', 'A token with this id already exists.', ['id'])),
+    );
   }
 
   /** The run's tokens that are still good, in order of creation. */
@@ -108,17 +119,21 @@ export class FeedbackTokenService {
    * @throws AppError NOT_FOUND for unknown and expired tokens alike.
    */
   async redeem(tokenId: string, said: TokenFeedback): Promise<Result<Feedback>> {
-    const token = isUuid(tokenId) ? await this.#store.find(tokenId.toLowerCase()) : undefined;
+    const token = isUuid(tokenId)
+      ? await everywhere('link lookup', () => this.#store.find(tokenId.toLowerCase()))
+      : undefined;
     if (token === undefined || token.expiresAt <= this.#clock.now()) {
       throw new AppError('NOT_FOUND', 'Feedback token not found or expired.');
     }
     const { metadata, ...judgement } = said;
-    return this.#feedback.createTrusted(trustedScope(token.workspaceId), {
-      ...judgement,
-      runId: token.runId,
-      key: token.key,
-      source: { type: 'app', ...(metadata ? { metadata } : {}) },
-      config: token.config,
-    });
+    return inWorkspace(token.workspaceId, () =>
+      this.#feedback.createTrusted(trustedScope(token.workspaceId), {
+        ...judgement,
+        runId: token.runId,
+        key: token.key,
+        source: { type: 'app', ...(metadata ? { metadata } : {}) },
+        config: token.config,
+      }),
+    );
   }
 }

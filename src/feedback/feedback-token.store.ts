@@ -1,5 +1,6 @@
 /** Rows of feedback tokens. A token is found by its unguessable id before the workspace is known. */
-import { Prisma } from '../generated/prisma/client.js';
+import type { Prisma } from '../generated/prisma/client.js';
+import type { Queryable } from '../platform/db.js';
 import type { PrismaClient } from '../platform/prisma.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfigDefinition } from './feedback-config.js';
@@ -23,32 +24,9 @@ export class FeedbackTokenStore {
     this.#prisma = prisma;
   }
 
-  /** False where one of the ids is taken, by whomever; nothing is written then. */
-  async insert(
-    scope: WorkspaceScope,
-    tokens: readonly Omit<FeedbackToken, 'workspaceId'>[],
-  ): Promise<boolean> {
-    try {
-      await this.#prisma.feedbackToken.createMany({
-        data: tokens.map(({ config, ...token }) => ({
-          ...token,
-          workspaceId: scope.workspaceId,
-          config:
-            config === null
-              ? Prisma.DbNull
-              : { ...config, categories: config.categories.map((each) => ({ ...each })) },
-        })),
-      });
-      return true;
-    } catch (error) {
-      if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return false;
-      throw error;
-    }
-  }
-
   /** Expired ones included. */
   async find(id: string): Promise<FeedbackToken | undefined> {
-    const row = await this.#prisma.feedbackToken.findUnique({ where: { id } });
+    const row = await this.#prisma.feedbackToken.findFirst({ where: { id } });
     return row === null ? undefined : toToken(row);
   }
 
@@ -69,11 +47,38 @@ export class FeedbackTokenStore {
   }
 }
 
+/**
+ * False where one of the ids is taken, by whomever; the caller then rolls back what was written. In a transaction
+ * of the caller's, which Prisma could not join.
+ */
+export async function insertFeedbackTokens(
+  tx: Queryable,
+  scope: WorkspaceScope,
+  tokens: readonly Omit<FeedbackToken, 'workspaceId'>[],
+): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    `/* feedback_tokens.insert */
+    insert into feedback_tokens (workspace_id, id, run_id, key, config, created_at, expires_at)
+    select $1, * from unnest($2::uuid[], $3::uuid[], $4::text[], $5::jsonb[], $6::timestamptz[], $7::timestamptz[])
+    on conflict do nothing`,
+    [
+      scope.workspaceId,
+      tokens.map(({ id }) => id),
+      tokens.map(({ runId }) => runId),
+      tokens.map(({ key }) => key),
+      tokens.map(({ config }) => (config === null ? null : JSON.stringify(config))),
+      tokens.map(({ createdAt }) => createdAt.toISOString()),
+      tokens.map(({ expiresAt }) => expiresAt.toISOString()),
+    ],
+  );
+  return rowCount === tokens.length;
+}
+
 interface TokenRow extends Omit<FeedbackToken, 'config'> {
   readonly config: Prisma.JsonValue;
 }
 
-// The column is only ever written by insert() above.
+// The column is only ever written by insertFeedbackTokens() above.
 const toToken = (row: TokenRow): FeedbackToken => ({
   ...row,
   config: row.config as unknown as FeedbackConfigDefinition | null,

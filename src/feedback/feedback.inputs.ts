@@ -1,6 +1,7 @@
 /** GraphQL inputs and arguments of feedback, and what services take for them. */
 import { ArgsType, Field, Float, ID, InputType } from 'type-graphql';
 import { parseId } from '../graphql/global-id.js';
+import { IdempotentInput } from '../graphql/idempotent-input.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
@@ -176,7 +177,7 @@ export function toDraft(input: FeedbackInput, index: number): FeedbackDraft {
 }
 
 @InputType()
-export class CreateFeedbackInput {
+export class CreateFeedbackInput extends IdempotentInput {
   @Field(() => [FeedbackInput], { description: `Up to ${MAX_BATCH}; each is stored or refused by itself.` })
   feedback!: FeedbackInput[];
 }

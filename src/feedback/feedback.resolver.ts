@@ -105,7 +105,8 @@ export class FeedbackResolver {
     @Arg('input', () => CreateFeedbackInput) input: CreateFeedbackInput,
     @Ctx() context: GraphqlContext,
   ): Promise<CreateFeedbackPayload> {
-    const results = await this.#feedback.create(requirePrincipal(context), input.feedback.map(toDraft));
+    const drafts = input.feedback.map(toDraft);
+    const results = await this.#feedback.create(requirePrincipal(context), drafts, input.idempotencyKey);
     const problems = results.flatMap((result, index) =>
       result.ok
         ? []

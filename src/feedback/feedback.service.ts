@@ -9,6 +9,7 @@ import type { Clock } from '../platform/clock.js';
 import { transaction, type Queryable } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
 import { failed, ok, problem, type Problem, type Result } from '../platform/result.js';
@@ -37,6 +38,7 @@ export interface FeedbackServiceOptions {
   readonly store: FeedbackStore;
   readonly stats: FeedbackStatsStore;
   readonly configs: FeedbackConfigStore;
+  readonly idempotency: Idempotency;
   readonly doorbell: Doorbell;
   readonly clock: Clock;
   readonly ids: Ids;
@@ -49,11 +51,17 @@ interface Candidate {
   readonly row: FeedbackRow;
 }
 
+interface Outcome {
+  readonly results: (Result<Feedback> | undefined)[];
+  readonly published: boolean;
+}
+
 export class FeedbackService {
   readonly #pool: pg.Pool;
   readonly #store: FeedbackStore;
   readonly #stats: FeedbackStatsStore;
   readonly #configs: FeedbackConfigStore;
+  readonly #idempotency: Idempotency;
   readonly #doorbell: Doorbell;
   readonly #clock: Clock;
   readonly #ids: Ids;
@@ -64,6 +72,7 @@ export class FeedbackService {
     this.#store = options.store;
     this.#stats = options.stats;
     this.#configs = options.configs;
+    this.#idempotency = options.idempotency;
     this.#doorbell = options.doorbell;
     this.#clock = options.clock;
     this.#ids = options.ids;
@@ -74,14 +83,21 @@ export class FeedbackService {
    * Stores each draft by itself: one that is refused never keeps its neighbours out. Results are in the order of
    * the drafts. A draft with the id of stored feedback is merged into it, so that sending again is harmless.
    */
-  async create(principal: Principal, drafts: readonly FeedbackDraft[]): Promise<Result<Feedback>[]> {
+  async create(
+    principal: Principal,
+    drafts: readonly FeedbackDraft[],
+    idempotencyKey?: string | null,
+  ): Promise<Result<Feedback>[]> {
     const scope = requireScope(principal, principal.scopes.has('ingest') ? 'ingest' : 'write');
-    return this.#create(scope, principal.userId, drafts);
+    const call = { mutation: 'createFeedback', key: idempotencyKey, input: drafts };
+    return this.#create(scope, principal.userId, drafts, (work) =>
+      this.#idempotency.once(principal, call, work),
+    );
   }
 
   /** For holders of a feedback token: the token says the workspace, the run and the key. */
   async createTrusted(scope: WorkspaceScope, draft: FeedbackDraft): Promise<Result<Feedback>> {
-    const [result] = await this.#create(scope, undefined, [draft]);
+    const [result] = await this.#create(scope, undefined, [draft], (work) => transaction(this.#pool, work));
     if (result === undefined) throw new Error('a draft came back without a result');
     return result;
   }
@@ -90,6 +106,7 @@ export class FeedbackService {
     scope: WorkspaceScope,
     userId: string | undefined,
     drafts: readonly FeedbackDraft[],
+    commit: (work: (tx: Queryable) => Promise<Outcome>) => Promise<Outcome>,
   ): Promise<Result<Feedback>[]> {
     if (drafts.length > MAX_BATCH) {
       throw new AppError('PAYLOAD_TOO_LARGE', `At most ${MAX_BATCH} feedbacks fit one request.`);
@@ -102,15 +119,18 @@ export class FeedbackService {
       if (prepared.ok) candidates.push({ index, ...prepared.value });
       else results[index] = prepared;
     });
-    if (candidates.length > 0) {
-      const published = await transaction(this.#pool, async (tx) => {
-        const accepted = await this.#judge(tx, scope, candidates, now, results);
-        const stored = await this.#write(tx, scope, accepted, now, results);
-        return publishFeedback(tx, scope, stored);
-      });
-      this.#ring(published);
-    }
-    return results.map((result) => result ?? failed(problem('CONFLICT', 'The feedback was not stored.')));
+    const outcome =
+      candidates.length === 0
+        ? { results, published: false }
+        : await commit(async (tx) => {
+            const accepted = await this.#judge(tx, scope, candidates, now, results);
+            const stored = await this.#write(tx, scope, accepted, now, results);
+            return { results, published: await publishFeedback(tx, scope, stored) };
+          });
+    this.#ring(outcome.published);
+    return outcome.results.map(
+      (result) => result ?? failed(problem('CONFLICT', 'The feedback was not stored.')),
+    );
   }
 
   /** Cleans and checks what needs no database. */

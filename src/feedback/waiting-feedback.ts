@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { FEED_TOPIC } from '../live/feed.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
+import { everywhere, inWorkspace } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { trustedScope, type WorkspaceScope } from '../tenancy/principal.js';
 import { publishFeedback } from './feedback-feed.js';
@@ -102,10 +103,12 @@ export class WaitingFeedback {
     let attached = 0;
     let before: { createdAt: string; id: string } | undefined;
     for (let page = 0; page < WAITING_PAGES; page += 1) {
-      const waiting = await this.#store.listWaiting(this.#pool, since, WAITING_PAGE, before);
+      const waiting = await everywhere('upkeep', () =>
+        this.#store.listWaiting(this.#pool, since, WAITING_PAGE, before),
+      );
       for (const workspaceId of new Set(waiting.map((each) => each.workspaceId))) {
         const own = waiting.filter((each) => each.workspaceId === workspaceId);
-        attached += await this.#attach(trustedScope(workspaceId), own);
+        attached += await inWorkspace(workspaceId, () => this.#attach(trustedScope(workspaceId), own));
       }
       const last = waiting.at(-1);
       if (last === undefined || waiting.length < WAITING_PAGE) break;

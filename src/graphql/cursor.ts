@@ -3,6 +3,7 @@
  * refused instead of giving a page of nonsense; the signature keeps clients from depending on what is inside.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { canonicalJson } from '../platform/canonical-json.js';
 import { AppError } from '../platform/errors.js';
 import type { PageWindow, Position, SortDirection } from '../platform/keyset.js';
 
@@ -120,11 +121,6 @@ function refused(message: string, path: string): AppError {
 
 /** Equal for equal JSON values, whatever the order of their keys. */
 function hashOf(filter: unknown): string {
-  const text = filter === undefined ? '' : JSON.stringify(filter, sortedKeys);
+  const text = filter === undefined ? '' : canonicalJson(filter);
   return createHash('sha256').update(text).digest('base64url').slice(0, 11);
-}
-
-function sortedKeys(_key: string, value: unknown): unknown {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
 }

@@ -3,7 +3,7 @@
  * Resolver instances come from the composition root; there is no container.
  */
 import 'reflect-metadata';
-import { isInputObjectType, isObjectType, lexicographicSortSchema, printSchema } from 'graphql';
+import { getNamedType, isInputObjectType, isObjectType, lexicographicSortSchema, printSchema } from 'graphql';
 import type { GraphQLObjectType, GraphQLSchema } from 'graphql';
 import { buildSchemaSync } from 'type-graphql';
 import type { NonEmptyArray, PubSub } from 'type-graphql';
@@ -91,9 +91,13 @@ function addNodeIds(type: GraphQLObjectType): void {
   if (uuid !== undefined && uuid.resolve === undefined) uuid.resolve = bare;
 }
 
+/** Runs carry ids of the client's, and the same id again is the same run. */
+const REPEATABLE_BY_ITS_IDS: ReadonlySet<string> = new Set(['createRuns']);
+
 /**
  * What the schema fails to say about itself: access of a root field, price of a page. The gate would treat the
  * first as "nobody without admin" and the second as its rows alone, so nothing is unsafe, but neither is meant.
+ * Also mutations that create and cannot be repeated.
  */
 export function schemaProblems(schema: GraphQLSchema = build(RESOLVER_CLASSES, () => undefined)): string[] {
   const problems: string[] = [];
@@ -110,6 +114,15 @@ export function schemaProblems(schema: GraphQLSchema = build(RESOLVER_CLASSES, (
       if (paged && complexity === undefined && listSize === undefined) {
         problems.push(`${name} takes a page size but has neither complexity nor ListSize.`);
       }
+    }
+  }
+  for (const field of Object.values(schema.getMutationType()?.getFields() ?? {})) {
+    if (!/^create[A-Z]/.test(field.name) || REPEATABLE_BY_ITS_IDS.has(field.name)) continue;
+    const input = getNamedType(field.args.find(({ name }) => name === 'input')?.type);
+    if (!isInputObjectType(input) || input.getFields()['idempotencyKey'] === undefined) {
+      problems.push(
+        `Mutation.${field.name} cannot be repeated: its input has no idempotencyKey (IdempotentInput).`,
+      );
     }
   }
   return problems;

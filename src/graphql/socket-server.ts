@@ -19,6 +19,7 @@ import { asGraphqlError } from './gate.js';
 import type { OperationGate } from './gate.js';
 import { stringifyWithRawJson } from './raw-json.js';
 import type { Clock } from '../platform/clock.js';
+import { inWorkspace } from '../platform/db-scope.js';
 import { AppError, findAppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
 import type { Authenticator, Credentials } from '../tenancy/authenticator.js';
@@ -171,7 +172,10 @@ export class SocketServer {
         onMessage: (handle) =>
           webSocket.on('message', (data: RawData) => {
             if (!socket.isOpen || !admitted()) return;
-            handle(messageText(data)).catch((error: unknown) => this.#fault(socket, error));
+            const take = (): Promise<void> => handle(messageText(data));
+            const { principal } = socket;
+            const taken = principal === undefined ? take() : inWorkspace(principal.workspaceId, take);
+            taken.catch((error: unknown) => this.#fault(socket, error));
           }),
       },
       { socket },

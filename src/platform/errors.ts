@@ -31,7 +31,7 @@ export interface AppErrorOptions {
   path?: readonly (string | number)[];
   /** Further machine-readable facts, copied into `extensions` and REST bodies. */
   details?: Readonly<Record<string, unknown>>;
-  /** Only with RATE_LIMITED and UNAVAILABLE. */
+  /** Where the same request may succeed later: with RATE_LIMITED, UNAVAILABLE and a CONFLICT that passes. */
   retryAfterSeconds?: number;
 }
 

@@ -1,6 +1,7 @@
 /** GraphQL inputs of projects, and how other domains' fields name a project. */
 import { ArgsType, Directive, Field, ID, InputType, registerEnumType } from 'type-graphql';
 import { parseId } from '../graphql/global-id.js';
+import { IdempotentInput } from '../graphql/idempotent-input.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import { AppError } from '../platform/errors.js';
 import type { SortDirection } from '../platform/keyset.js';
@@ -63,7 +64,7 @@ export class ProjectListArgs {
 }
 
 @InputType()
-export class CreateProjectInput {
+export class CreateProjectInput extends IdempotentInput {
   @Field(() => String)
   name!: string;
 

@@ -109,13 +109,16 @@ export class ProjectsResolver {
     @Arg('input', () => CreateProjectInput) input: CreateProjectInput,
     @Ctx() context: GraphqlContext,
   ): Promise<CreateProjectPayload> {
-    const result = await this.#deps.projects.createProject(requirePrincipal(context), {
+    const draft = {
       name: input.name,
       description: input.description,
       extra: toExtra(input.extra, ['input', 'extra']),
       referenceDatasetId: input.referenceDatasetId,
       startTime: input.startTime ?? undefined,
-    });
+    };
+    const { idempotencyKey } = input;
+    const principal = requirePrincipal(context);
+    const result = await this.#deps.projects.createProject(principal, draft, { idempotencyKey });
     return result.ok
       ? { project: result.value, errors: [] }
       : { project: null, errors: toUserErrors(result.problems) };

@@ -5,6 +5,7 @@ import type { Clock } from '../platform/clock.js';
 import { sqlState, transaction } from '../platform/db.js';
 import type { Queryable } from '../platform/db.js';
 import { AppError } from '../platform/errors.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import type { Ids } from '../platform/ids.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
 import type { RunDayStore } from '../runs/run-day.store.js';
@@ -36,6 +37,7 @@ export interface ProjectServiceDeps {
   readonly stats: ProjectStatsStore;
   readonly days: RunDayStore;
   readonly deletions: ProjectDeletionQueue;
+  readonly idempotency: Idempotency;
   readonly clock: Clock;
   readonly ids: Ids;
 }
@@ -137,12 +139,24 @@ export class ProjectService {
   async createProject(
     principal: Principal,
     draft: ProjectDraft,
-    { upsert = false }: { upsert?: boolean } = {},
+    { upsert = false, idempotencyKey }: { upsert?: boolean; idempotencyKey?: string | null | undefined } = {},
   ): Promise<Result<Project>> {
     const scope = requireScope(principal, 'write');
     const problems = projectProblems(draft);
     if (problems.length > 0) return failed(...problems);
-    const { projects, ids, clock } = this.deps;
+    const call = { mutation: 'createProject', key: idempotencyKey, input: { draft, upsert } };
+    return this.deps.idempotency.once(principal, call, (tx) =>
+      this.insert(this.deps.projects.within(tx), scope, draft, upsert),
+    );
+  }
+
+  private async insert(
+    projects: ProjectStore,
+    scope: WorkspaceScope,
+    draft: ProjectDraft,
+    upsert: boolean,
+  ): Promise<Result<Project>> {
+    const { ids, clock } = this.deps;
     const created = await projects.insert(scope, { ...draft, id: draft.id ?? ids.uuid() }, clock.now());
     if (created !== undefined) return ok(created);
     const [existing] = await projects.findByNames(scope, [draft.name]);

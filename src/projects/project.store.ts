@@ -50,6 +50,11 @@ export class ProjectStore {
     this.db = db;
   }
 
+  /** The same store inside a transaction. */
+  within(tx: Queryable): ProjectStore {
+    return new ProjectStore({ db: tx });
+  }
+
   /** Up to `limit + 1` projects in reading order. Relies on projects_by_creation or the unique name. */
   async list(
     scope: WorkspaceScope,

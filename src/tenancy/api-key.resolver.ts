@@ -79,21 +79,23 @@ export class ApiKeyResolver {
 
   @RequiresAccess('admin')
   @Mutation(() => IssuedApiKeyPayload, {
-    description: 'Makes a key. Its secret is in the answer and nowhere else. Needs ADMIN.',
+    description:
+      'Makes a key. Its secret is in the answer and nowhere else; who sends the same idempotencyKey again gets ' +
+      'the same answer. Needs ADMIN.',
   })
   async createApiKey(
     @Arg('input', () => CreateApiKeyInput) input: CreateApiKeyInput,
     @Ctx() context: GraphqlContext,
   ): Promise<IssuedApiKeyPayload> {
-    const result = await this.#keys.create(requirePrincipal(context), {
+    const draft = {
       name: input.name,
       kind: input.kind,
       reach: input.reach,
       userId: optional(input.userId, (id) => parseId('User', id, ['input', 'userId'])),
       scopes: input.scopes,
       expiresAt: optional(input.expiresAt, (text) => new Date(text)),
-    });
-    return toIssuedPayload(result);
+    };
+    return toIssuedPayload(await this.#keys.create(requirePrincipal(context), draft, input.idempotencyKey));
   }
 
   @RequiresAccess('admin')

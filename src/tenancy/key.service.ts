@@ -7,6 +7,7 @@ import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
 import { failed, ok, problem } from '../platform/result.js';
@@ -53,6 +54,7 @@ export interface KeyServiceDeps {
   readonly pepper: string;
   readonly keys: KeyStore;
   readonly members: MemberStore;
+  readonly idempotency: Idempotency;
   readonly doorbell: Doorbell;
   readonly ids: Ids;
   readonly clock: Clock;
@@ -91,7 +93,12 @@ export class KeyService {
     return this.#deps.keys.listByIds(reachOf(principal), ids);
   }
 
-  async create(principal: Principal, draft: KeyDraft): Promise<Result<IssuedKey>> {
+  /** A repetition with the same idempotency key answers the same secret: it may have been lost on its way. */
+  async create(
+    principal: Principal,
+    draft: KeyDraft,
+    idempotencyKey?: string | null,
+  ): Promise<Result<IssuedKey>> {
     const { workspaceId } = requireScope(principal, 'admin');
     const name = draft.name.trim();
     const problems = [
@@ -101,6 +108,19 @@ export class KeyService {
       ...(await this.#holderProblems(principal, draft)),
     ];
     if (problems.length > 0) return failed(...problems);
+    const call = { mutation: 'createApiKey', key: idempotencyKey, input: draft };
+    const result = await this.#deps.idempotency.once(principal, call, async (tx) => {
+      const issued = this.#issue(principal, workspaceId, { ...draft, name });
+      await this.#deps.keys
+        .within(tx)
+        .insert({ ...issued.key, mac: keyMac(this.#deps.pepper, issued.secret) });
+      return ok(issued);
+    });
+    if (result.ok) this.#deps.doorbell.ring(KEYS_TOPIC, result.value.key.id);
+    return result;
+  }
+
+  #issue(principal: Principal, workspaceId: string, draft: KeyDraft): IssuedKey {
     const secret = makeKey(draft.kind);
     const key: ApiKey = {
       id: this.#deps.ids.uuid(),
@@ -108,7 +128,7 @@ export class KeyService {
       workspaceId: draft.reach === 'workspace' ? workspaceId : undefined,
       userId: draft.userId,
       kind: draft.kind,
-      name,
+      name: draft.name,
       hint: keyHint(secret),
       scopes: ordered(draft.scopes),
       expiresAt: draft.expiresAt,
@@ -117,9 +137,7 @@ export class KeyService {
       previousExpiresAt: undefined,
       createdAt: this.#deps.clock.now(),
     };
-    await this.#deps.keys.insert({ ...key, mac: keyMac(this.#deps.pepper, secret) });
-    this.#deps.doorbell.ring(KEYS_TOPIC, key.id);
-    return ok({ key, secret });
+    return { key, secret };
   }
 
   async update(principal: Principal, id: string, patch: KeyPatch): Promise<Result<ApiKey>> {

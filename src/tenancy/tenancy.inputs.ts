@@ -1,5 +1,6 @@
 /** GraphQL inputs of access. In a patch an omitted field leaves, and null clears where that is possible. */
 import { Field, ID, InputType, Int } from 'type-graphql';
+import { IdempotentInput } from '../graphql/idempotent-input.js';
 import { DateTimeScalar } from '../graphql/scalars.js';
 import type { OrganizationRole, WorkspaceRole } from './access.js';
 import type { KeyKind } from './api-key.js';
@@ -16,7 +17,7 @@ import {
 export const isGiven = <T>(value: T | null | undefined): value is T => value !== null && value !== undefined;
 
 @InputType()
-export class CreateApiKeyInput {
+export class CreateApiKeyInput extends IdempotentInput {
   @Field(() => String, { description: '1 to 100 characters.' })
   name!: string;
 
@@ -76,7 +77,7 @@ export class RevokeApiKeyInput {
 }
 
 @InputType()
-export class CreateWorkspaceInput {
+export class CreateWorkspaceInput extends IdempotentInput {
   @Field(() => String, { description: '1 to 100 characters.' })
   name!: string;
 

@@ -76,12 +76,11 @@ export class WorkspaceResolver {
   @RequiresAccess('admin')
   @Mutation(() => WorkspacePayload, { description: 'Needs a key that administers the organisation.' })
   async createWorkspace(
-    @Arg('input', () => CreateWorkspaceInput) { name, handle }: CreateWorkspaceInput,
+    @Arg('input', () => CreateWorkspaceInput) input: CreateWorkspaceInput,
     @Ctx() context: GraphqlContext,
   ): Promise<WorkspacePayload> {
-    return toPayload(
-      await this.#workspaces.create(requirePrincipal(context), { name, handle: handle ?? undefined }),
-    );
+    const draft = { name: input.name, handle: input.handle ?? undefined };
+    return toPayload(await this.#workspaces.create(requirePrincipal(context), draft, input.idempotencyKey));
   }
 
   @RequiresAccess('admin')

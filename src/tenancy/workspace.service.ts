@@ -2,6 +2,7 @@
 import type { Clock } from '../platform/clock.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
 import { failed, ok, problem } from '../platform/result.js';
@@ -11,6 +12,7 @@ import { requireOrganizationAdmin, requireScope } from './principal.js';
 import type { Principal } from './principal.js';
 import { handleFrom, handleProblems, nameProblems } from './workspace.js';
 import type { Organization, Workspace } from './workspace.js';
+import { insertWorkspace } from './workspace.store.js';
 import type { WorkspaceReach, WorkspaceStore } from './workspace.store.js';
 
 export interface WorkspaceDraft {
@@ -39,6 +41,7 @@ const MAX_TENANTS = 1_000;
 
 export interface WorkspaceServiceDeps {
   readonly workspaces: WorkspaceStore;
+  readonly idempotency: Idempotency;
   readonly doorbell: Doorbell;
   readonly ids: Ids;
   readonly clock: Clock;
@@ -92,20 +95,23 @@ export class WorkspaceService {
     return (await this.list(principal, window)).map(toTenant);
   }
 
-  async create(principal: Principal, draft: WorkspaceDraft): Promise<Result<Workspace>> {
+  async create(
+    principal: Principal,
+    draft: WorkspaceDraft,
+    idempotencyKey?: string | null,
+  ): Promise<Result<Workspace>> {
     const { organizationId } = requireOrganizationAdmin(principal);
     const name = draft.name.trim();
     const handle = draft.handle ?? handleFrom(name);
     const problems = [...nameProblems(name, ['name']), ...handleProblems(handle, ['handle'])];
     if (problems.length > 0) return failed(...problems);
-    const workspace = await this.#deps.workspaces.insert({
-      id: this.#deps.ids.uuid(),
-      organizationId,
-      name,
-      handle,
-      createdAt: this.#deps.clock.now(),
+    const call = { mutation: 'createWorkspace', key: idempotencyKey, input: draft };
+    return this.#deps.idempotency.once(principal, call, async (tx) => {
+      const id = this.#deps.ids.uuid();
+      const createdAt = this.#deps.clock.now();
+      const workspace: Workspace = { id, organizationId, name, handle, createdAt };
+      return (await insertWorkspace(tx, workspace)) ? ok(workspace) : handleTaken(['handle']);
     });
-    return workspace === undefined ? handleTaken(['handle']) : ok(workspace);
   }
 
   /** The caller's own workspace, or any of the organisation for who administers it. */

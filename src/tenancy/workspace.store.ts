@@ -1,4 +1,5 @@
 /** Organisations and workspaces as rows. Lists are short and rarely read, so this goes through Prisma. */
+import type { Queryable } from '../platform/db.js';
 import type { PageWindow } from '../platform/keyset.js';
 import type { PrismaClient } from '../platform/prisma.js';
 import type { Organization, Workspace } from './workspace.js';
@@ -71,11 +72,6 @@ export class WorkspaceStore {
     return this.#prisma.workspace.count({ where: whereOf(reach), take: limit + 1 });
   }
 
-  /** Undefined where the handle is taken, by anybody. */
-  async insert(workspace: Workspace): Promise<Workspace | undefined> {
-    return unlessTaken(this.#prisma.workspace.create({ data: workspace, select: COLUMNS }));
-  }
-
   /** `taken` where the handle belongs to another workspace; undefined where there is no such workspace. */
   async update(
     reach: WorkspaceReach & { readonly workspaceId: string },
@@ -105,6 +101,19 @@ export class WorkspaceStore {
       return true;
     });
   }
+}
+
+/** False where the handle is taken, by anybody. In a transaction of the caller's, which Prisma could not join. */
+export async function insertWorkspace(tx: Queryable, workspace: Workspace): Promise<boolean> {
+  const { id, organizationId, name, handle, createdAt } = workspace;
+  const { rowCount } = await tx.query(
+    `/* workspaces.insert */
+    insert into workspaces (id, organization_id, name, handle, created_at)
+    values ($1, $2, $3, $4, $5)
+    on conflict (handle) do nothing`,
+    [id, organizationId, name, handle, createdAt.toISOString()],
+  );
+  return rowCount === 1;
 }
 
 async function unlessTaken<T>(attempt: Promise<T>): Promise<T | undefined> {

@@ -57,6 +57,14 @@ export const trimJobsJob = defineJob({
   schedule: { everyMs: HOUR_MS, payload: {} },
 });
 
+/** Answers of calls with an idempotency key that count no longer. */
+export const trimIdempotencyJob = defineJob({
+  ...upkeep,
+  name: 'idempotency.trim',
+  timeoutMs: 10 * MINUTE_MS,
+  schedule: { everyMs: HOUR_MS, payload: {} },
+});
+
 /** All runs of a deleted project, in batches. Enqueued in the transaction that deletes the project. */
 export const deleteProjectRunsJob = defineJob({
   name: 'projects.delete_runs',

@@ -5,12 +5,15 @@
 import type pg from 'pg';
 import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
 import type { Clock } from '../platform/clock.js';
+import { IDEMPOTENCY_HOURS } from '../platform/idempotency.js';
+import { trimIdempotencyRecords } from '../platform/idempotency.store.js';
 import type { JobStore } from '../platform/jobs/job.store.js';
 import { trustedScope } from '../tenancy/principal.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import { ensurePartitions } from './partition.store.js';
 import type { UpkeepStore } from './upkeep.store.js';
 
+const HOUR_MS = 3_600_000;
 const BATCH = 1_000;
 const FEED_BATCH = 5_000;
 const RUN_BATCH = 500;
@@ -84,6 +87,12 @@ export class UpkeepService {
   async trimJobs(signal: AbortSignal): Promise<number> {
     const { pool, jobs } = this.deps;
     return inBatches(signal, BATCH, (batch) => jobs.trim(pool, batch));
+  }
+
+  async trimIdempotency(signal: AbortSignal): Promise<number> {
+    const { pool, clock } = this.deps;
+    const until = new Date(clock.now().getTime() - IDEMPOTENCY_HOURS * HOUR_MS);
+    return inBatches(signal, BATCH, (batch) => trimIdempotencyRecords(pool, until, batch));
   }
 
   /** Deletes a project's runs; `report` is told how many are gone after each batch. */

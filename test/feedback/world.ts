@@ -9,6 +9,7 @@ import { naturalDay, STRAY_DAY } from '../../src/ingest/run-location.js';
 import { systemClock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
 import type { Doorbell } from '../../src/platform/doorbell.js';
+import { Idempotency } from '../../src/platform/idempotency.js';
 import { systemIds } from '../../src/platform/ids.js';
 import { createLogger } from '../../src/platform/log.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
@@ -105,16 +106,18 @@ export async function createWorld() {
     return (query as (...all: unknown[]) => unknown)(text, ...rest);
   }) as typeof pool.query;
   const configStore = new FeedbackConfigStore();
+  const idempotency = new Idempotency({ pool, pepper: 'a pepper for tests', clock: systemClock });
   const feedback = new FeedbackService({
     pool,
     store: new FeedbackStore(),
     stats: new FeedbackStatsStore(),
     configs: configStore,
+    idempotency,
     doorbell,
     clock: systemClock,
     ids: systemIds,
   });
-  const configs = new FeedbackConfigService({ pool, store: configStore, clock: systemClock });
+  const configs = new FeedbackConfigService({ pool, store: configStore, idempotency, clock: systemClock });
   return {
     database,
     pool,

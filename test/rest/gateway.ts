@@ -26,6 +26,7 @@ import { RunWriter } from '../../src/ingest/run-writer.js';
 import { RunZones } from '../../src/ingest/run-zones.js';
 import { systemClock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
+import { Idempotency } from '../../src/platform/idempotency.js';
 import { systemIds } from '../../src/platform/ids.js';
 import { createMetrics } from '../../src/platform/metrics.js';
 import { createPrisma } from '../../src/platform/prisma.js';
@@ -90,17 +91,20 @@ export async function startGateway() {
     pepper: PEPPER,
   });
   const configStore = new FeedbackConfigStore();
+  const idempotency = new Idempotency({ pool, pepper: PEPPER, clock });
   const feedback = new FeedbackService({
     pool,
     store: new FeedbackStore(),
     stats: new FeedbackStatsStore(),
     configs: configStore,
+    idempotency,
     doorbell,
     clock,
     ids,
   });
-  const configs = new FeedbackConfigService({ pool, store: configStore, clock });
-  const tokens = new FeedbackTokenService({ store: new FeedbackTokenStore({ prisma }), feedback, clock });
+  const configs = new FeedbackConfigService({ pool, store: configStore, idempotency, clock });
+  const tokenStore = new FeedbackTokenStore({ prisma });
+  const tokens = new FeedbackTokenService({ store: tokenStore, feedback, idempotency, clock });
   const days = new RunDayStore({ db: pool });
   // Full text has tests of its own; nothing here searches.
   const search = { resolve: () => Promise.resolve(undefined) };
@@ -121,11 +125,13 @@ export async function startGateway() {
     stats: new ProjectStatsStore({ db: pool }),
     days,
     deletions: { enqueue: () => Promise.resolve() },
+    idempotency,
     clock,
     ids,
   });
   const workspaces = new WorkspaceService({
     workspaces: new WorkspaceStore({ prisma }),
+    idempotency,
     doorbell,
     ids,
     clock,

@@ -19,6 +19,7 @@ import { RunZones } from '../../src/ingest/run-zones.js';
 import { systemClock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
 import type { Queryable } from '../../src/platform/db.js';
+import { Idempotency } from '../../src/platform/idempotency.js';
 import { systemIds } from '../../src/platform/ids.js';
 import { createLogger } from '../../src/platform/log.js';
 import { createMetrics } from '../../src/platform/metrics.js';
@@ -166,6 +167,7 @@ export async function createWorld() {
         return Promise.resolve();
       },
     },
+    idempotency: new Idempotency({ pool, pepper: 'a pepper for tests', clock }),
     clock,
     ids,
   });

@@ -4,6 +4,7 @@ import type { Clock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
 import type { Queryable } from '../../src/platform/db.js';
 import type { Doorbell } from '../../src/platform/doorbell.js';
+import { Idempotency } from '../../src/platform/idempotency.js';
 import { systemIds } from '../../src/platform/ids.js';
 import type { Result } from '../../src/platform/result.js';
 import { createLogger } from '../../src/platform/log.js';
@@ -124,7 +125,8 @@ export async function createTenancyWorld(): Promise<TenancyWorld> {
   const prisma = createPrisma(appPool);
   const members = new MemberStore({ db: appPool });
   const appKeys = new KeyStore({ db: appPool });
-  const common = { pool: appPool, doorbell, ids: systemIds, clock };
+  const idempotency = new Idempotency({ pool: appPool, pepper: PEPPER, clock });
+  const common = { pool: appPool, idempotency, doorbell, ids: systemIds, clock };
   return {
     database,
     clock,

@@ -7,6 +7,7 @@ import {
   expireLinksJob,
   sweepAttachmentsJob,
   trimFeedJob,
+  trimIdempotencyJob,
   trimJobsJob,
 } from '../../src/upkeep/upkeep.jobs.js';
 import type { WorkerServices } from '../services.js';
@@ -24,5 +25,8 @@ export const trimFeed = removal(trimFeedJob, (upkeep, signal) => upkeep.trimFeed
 export const expireLinks = removal(expireLinksJob, (upkeep, signal) => upkeep.expireLinks(signal));
 export const sweepAttachments = removal(sweepAttachmentsJob, (upkeep, signal) =>
   upkeep.sweepAttachments(signal),
+);
+export const trimIdempotency = removal(trimIdempotencyJob, (upkeep, signal) =>
+  upkeep.trimIdempotency(signal),
 );
 export const trimJobs = removal(trimJobsJob, (upkeep, signal) => upkeep.trimJobs(signal));

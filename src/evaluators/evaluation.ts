@@ -31,8 +31,14 @@ export interface EvaluationSubject {
     readonly metadata: JsonObject;
     readonly splits: readonly string[];
   };
-  /** Every run of the trace, parents first, for evaluators that look at steps. Only where the kind asks for it. */
+  /** Every run of the trace, parents first, for evaluators that look at steps. Only where `needsSteps` says so. */
   readonly steps?: readonly EvaluationStep[];
+}
+
+/** Two outputs of the same task, for kinds that compare. */
+export interface PairSubject {
+  readonly runs: readonly [EvaluationSubject['run'], EvaluationSubject['run']];
+  readonly example?: NonNullable<EvaluationSubject['example']>;
 }
 
 export interface EvaluationStep {
@@ -62,11 +68,11 @@ export interface Spread {
   readonly repeats: number;
   /** One per repeat that could be read; a number, or a label. */
   readonly values: readonly (number | string)[];
-  /** Repeats that could not be read; they are errors, never scores. */
+  /** Repeats without an answer that could be read; they are errors, never scores. */
   readonly unreadable: number;
   /** Sample standard deviation of numbers; null for labels or fewer than two. */
   readonly standardDeviation: number | null;
-  /** Share of the repeats that agree with the answer that was kept, 0 to 1. */
+  /** Share of the readable repeats that agree with the answer that was kept, 0 to 1. */
   readonly agreement: number;
 }
 
@@ -102,17 +108,47 @@ export type EvaluationOutcome =
       readonly kind: 'scored';
       readonly scores: readonly Score[];
       readonly spread?: Spread;
-      /** Runs of the judge, in the order they were made. */
+      /** Runs of the judge, in the order of the repeats. */
       readonly judgeRunIds: readonly string[];
       /** US dollars of this evaluation's calls, decimal text; null where no price is known. */
       readonly cost: string | null;
+      /** What user code printed, cut at 4,000 characters. */
+      readonly log?: string;
     }
+  | FailedEvaluation;
+
+export interface FailedEvaluation {
+  readonly kind: 'failed';
+  readonly error: EvaluationError;
+  readonly judgeRunIds: readonly string[];
+  readonly cost: string | null;
+  readonly log?: string;
+}
+
+/** Which of two runs is better: 0 for the first, 1 for the second. */
+export type Preference = 0 | 1 | 'tie';
+
+/** How much the place an output was shown in decided, over all questions asked. */
+export interface PositionBias {
+  /** Pairs of questions (one per order) of which both answers could be read. */
+  readonly pairs: number;
+  /** Of these, how many preferred the output shown first in both orders, or the one shown second in both. */
+  readonly firstPlace: number;
+  readonly secondPlace: number;
+}
+
+export type PairOutcome =
   | {
-      readonly kind: 'failed';
-      readonly error: EvaluationError;
+      readonly kind: 'compared';
+      readonly preference: Preference;
+      /** One per run, under the same key: 1 preferred, 0 not, 0.5 tie. */
+      readonly scores: readonly [Score, Score];
+      readonly spread: Spread;
+      readonly positionBias: PositionBias;
       readonly judgeRunIds: readonly string[];
       readonly cost: string | null;
-    };
+    }
+  | FailedEvaluation;
 
 /** One immutable version of an evaluator. */
 export interface EvaluatorVersion {
@@ -142,11 +178,21 @@ export interface EvaluationContext {
   readonly maySpend?: () => Promise<boolean>;
 }
 
-/** Runs one evaluator version on one subject. Never throws for what a subject, a judge or user code does wrong. */
+/**
+ * Runs one evaluator version. Never throws for what a subject, a judge or user code does wrong. Rejects with the
+ * signal's reason when it is aborted.
+ */
 export interface EvaluatorRuntime {
+  /** NOT_APPLICABLE for kinds that compare two runs. */
   evaluate(
     evaluator: EvaluatorVersion,
     subject: EvaluationSubject,
     context: EvaluationContext,
   ): Promise<EvaluationOutcome>;
+
+  /** NOT_APPLICABLE for kinds that look at one run. */
+  compare(evaluator: EvaluatorVersion, pair: PairSubject, context: EvaluationContext): Promise<PairOutcome>;
+
+  /** Whether the subject should come with `steps`: reading a whole trace is not free. */
+  needsSteps(evaluator: EvaluatorVersion): boolean;
 }

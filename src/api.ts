@@ -12,6 +12,7 @@ import { Executor } from './graphql/executor.js';
 import { OperationGate } from './graphql/gate.js';
 import { NodeResolver, NodeTypes } from './graphql/node.resolver.js';
 import { buildTracewellSchema } from './graphql/schema.js';
+import { NO_TRUSTED_DOCUMENTS } from './graphql/trusted-documents.js';
 import { JobLoaders } from './jobs/job.loaders.js';
 import { JobResolver } from './jobs/job.resolver.js';
 import { JOB_NODE } from './jobs/job.types.js';
@@ -35,7 +36,7 @@ import { ViewerResolver } from './tenancy/viewer.resolver.js';
 import { WorkspaceResolver, workspaceNodes } from './tenancy/workspace.resolver.js';
 import { ThreadResolver } from './threads/thread.resolver.js';
 
-export function createApi(app: App, publicUrl: string | undefined) {
+export function createApi(app: App, publicUrl: string | undefined, trusted = NO_TRUSTED_DOCUMENTS) {
   const { cursors, runs, projects, jobs, keys, workspaces, members, feedback } = app;
   const projectLoaders: LoaderFactory<ProjectLoaders> = (context) =>
     new ProjectLoaders({ service: projects, principal: requirePrincipal(context) });
@@ -84,7 +85,7 @@ export function createApi(app: App, publicUrl: string | undefined) {
   ]);
   return {
     schema,
-    gate: new OperationGate({ schema, limiter: app.rateLimiter }),
+    gate: new OperationGate({ schema, limiter: app.rateLimiter, trusted }),
     executor: new Executor({ schema }),
     presenter: new ErrorPresenter({ log: app.log, ids: app.ids }),
   };

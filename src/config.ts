@@ -72,6 +72,16 @@ const settings = z.object({
   FEED_RETENTION_HOURS: count(24 * 90)
     .default(24)
     .describe('How long a live subscriber may be away and still resume without a gap.'),
+  TRUSTED_DOCUMENTS_FILE: z
+    .string()
+    .optional()
+    .describe('JSON file of SHA-256 hashes and GraphQL documents that clients may name by `documentId`.'),
+  TRUSTED_DOCUMENTS_ONLY: z
+    .enum(['nobody', 'personal', 'everybody'])
+    .default('nobody')
+    .describe(
+      'Who may run no GraphQL documents but those of the file: holders of personal tokens, or everybody.',
+    ),
   ALLOW_VOLATILE_REDIS: flag
     .default(false)
     .describe('Start although Redis may evict or does not persist (jobs are then re-created from Postgres).'),
@@ -98,6 +108,10 @@ export interface Config {
     readonly graphqlCostPerMinute: number;
   };
   readonly feed: { readonly retentionHours: number };
+  readonly trustedDocuments: {
+    readonly file: string | undefined;
+    readonly requiredFor: Settings['TRUSTED_DOCUMENTS_ONLY'];
+  };
 }
 
 /** Every problem of the environment at once, one line each. */
@@ -122,6 +136,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
   }
   const s = parsed.data;
+  if (s.TRUSTED_DOCUMENTS_ONLY !== 'nobody' && s.TRUSTED_DOCUMENTS_FILE === undefined) {
+    throw new ConfigError(['TRUSTED_DOCUMENTS_ONLY: needs TRUSTED_DOCUMENTS_FILE, the documents it allows.']);
+  }
   return Object.freeze({
     gateway: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, '') },
     workers: { port: s.WORKER_PORT },
@@ -141,6 +158,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       graphqlCostPerMinute: s.GRAPHQL_COST_PER_MINUTE,
     },
     feed: { retentionHours: s.FEED_RETENTION_HOURS },
+    trustedDocuments: { file: s.TRUSTED_DOCUMENTS_FILE, requiredFor: s.TRUSTED_DOCUMENTS_ONLY },
   });
 }
 

@@ -6,6 +6,7 @@ import type { Config } from './config.js';
 import { createContext } from './graphql/context.js';
 import { stringifyWithRawJson } from './graphql/raw-json.js';
 import { createGraphqlHandler } from './graphql/server.js';
+import { loadTrustedDocuments, NO_TRUSTED_DOCUMENTS } from './graphql/trusted-documents.js';
 import { attachmentRoutes } from './http/attachments.routes.js';
 import { databaseCheck, migrationsCheck, readiness } from './http/health.routes.js';
 import { infoRoutes } from './http/info.routes.js';
@@ -90,7 +91,9 @@ function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle)
 /** Built and wired, not listening yet. Registers how everything stops. */
 export async function createGateway(app: App, config: Config, lifecycle: Lifecycle): Promise<HttpServer> {
   const { publicUrl } = config.gateway;
-  const api = createApi(app, publicUrl);
+  const { file, requiredFor } = config.trustedDocuments;
+  const trusted = file === undefined ? NO_TRUSTED_DOCUMENTS : loadTrustedDocuments(file, requiredFor);
+  const api = createApi(app, publicUrl, trusted);
   const server = await createHttpServer({
     log: app.log,
     ids: app.ids,

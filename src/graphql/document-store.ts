@@ -5,7 +5,7 @@ import { Lru } from './lru.js';
 
 // A syntax tree takes about forty times its text.
 const MAX_DOCUMENTS = 2_000;
-const MAX_TEXT_LENGTH = 1_000_000;
+export const MAX_TEXT_LENGTH = 1_000_000;
 
 /** Implements the store Apollo Server asks for, whose keys end in the hash. */
 export class DocumentStore {
@@ -16,6 +16,11 @@ export class DocumentStore {
 
   get size(): number {
     return this.#documents.size;
+  }
+
+  /** Characters of all texts together. */
+  get textLength(): number {
+    return this.#documents.weight;
   }
 
   find(text: string): DocumentNode | undefined {

@@ -8,6 +8,7 @@ import { isTransient } from '../platform/db.js';
 import { AppError, ERROR_CODES, findAppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
+import { DOCUMENT_NOT_FOUND } from './trusted-documents.js';
 
 /** Where an error came up, for the log. Never variables, never document text. */
 export interface ErrorSite {
@@ -23,6 +24,7 @@ const GRAPHQL_STATUS: Readonly<Record<string, number>> = {
   GRAPHQL_VALIDATION_FAILED: 400,
   OPERATION_RESOLUTION_FAILURE: 400,
   BAD_REQUEST: 400,
+  [DOCUMENT_NOT_FOUND]: 400,
 };
 // The one complaint about arguments that can only be made during execution: a variable without a value.
 const ARGUMENT_COMPLAINT = /^Argument "[^"]+" (of|has) /;

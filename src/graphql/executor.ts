@@ -44,6 +44,8 @@ export interface ExecutorOptions {
   readonly compileAfter?: number;
   /** Compiled documents kept. Default 200. */
   readonly maxCompiled?: number;
+  /** Length of their texts together. Default 250,000: compiled code takes some two hundred times its text. */
+  readonly maxCompiledText?: number;
 }
 
 interface Track {
@@ -58,10 +60,15 @@ export class Executor {
   readonly #compiled: Lru<DocumentNode, CompiledQuery>;
   readonly #records = new WeakMap<DocumentNode, Track>();
 
-  constructor({ schema, compileAfter = 20, maxCompiled = 200 }: ExecutorOptions) {
+  constructor({ schema, compileAfter = 20, maxCompiled = 200, maxCompiledText = 250_000 }: ExecutorOptions) {
     this.#schema = schema;
     this.#compileAfter = compileAfter;
-    this.#compiled = new Lru({ maxEntries: maxCompiled });
+    this.#compiled = new Lru({ maxEntries: maxCompiled, maxWeight: maxCompiledText });
+  }
+
+  /** Documents that are kept compiled. */
+  get compiledCount(): number {
+    return this.#compiled.size;
   }
 
   /** Whether a document runs compiled by now. */
@@ -100,7 +107,7 @@ export class Executor {
       record.compilable = false;
       return undefined;
     }
-    this.#compiled.set(document, compiled);
+    this.#compiled.set(document, compiled, document.loc?.end ?? 0);
     return compiled;
   }
 

@@ -20,6 +20,8 @@ import type { Price } from './cost.js';
 import { DOCUMENT_LIMITS, measureDocument, tooComplex } from './document-limits.js';
 import type { DocumentLimits } from './document-limits.js';
 import { DocumentStore } from './document-store.js';
+import { NO_TRUSTED_DOCUMENTS } from './trusted-documents.js';
+import type { TrustedDocuments } from './trusted-documents.js';
 
 export interface RateDecision {
   readonly allowed: boolean;
@@ -93,6 +95,7 @@ export type Admission = Admitted | { readonly ok: false; readonly errors: readon
 
 interface Verdict {
   readonly introspects: boolean;
+  readonly trusted: boolean;
   readonly errors: readonly GraphQLError[];
 }
 
@@ -101,10 +104,13 @@ export interface OperationGateOptions {
   /** Without one, operations are priced but nobody runs out. */
   readonly limiter?: RateLimiter;
   readonly limits?: GateLimits;
+  /** Default: there are none. */
+  readonly trusted?: TrustedDocuments;
 }
 
 export class OperationGate {
   readonly documents = new DocumentStore();
+  readonly trusted: TrustedDocuments;
   readonly limits: GateLimits;
   readonly #schema: GraphQLSchema;
   readonly #priceList: PriceList;
@@ -113,8 +119,14 @@ export class OperationGate {
   // Prices that do not depend on variables.
   readonly #prices = new WeakMap<OperationDefinitionNode, Price>();
 
-  constructor({ schema, limiter, limits = GATE_LIMITS }: OperationGateOptions) {
+  constructor({
+    schema,
+    limiter,
+    limits = GATE_LIMITS,
+    trusted = NO_TRUSTED_DOCUMENTS,
+  }: OperationGateOptions) {
     this.#schema = schema;
+    this.trusted = trusted;
     this.#priceList = new PriceList(schema);
     this.#limiter = limiter;
     this.limits = limits;
@@ -183,7 +195,8 @@ export class OperationGate {
       const maxErrors = this.limits.maxValidationErrors;
       errors = validate(this.#schema, document, specifiedRules, { maxErrors }).map(invalidDocument);
     }
-    const verdict = { introspects, errors };
+    const trusted = this.trusted.has(document.loc?.source.body ?? '');
+    const verdict = { introspects, trusted, errors };
     this.#verdicts.set(document, verdict);
     return verdict;
   }
@@ -198,6 +211,12 @@ export class OperationGate {
       const where =
         kind === 'http' ? 'Subscriptions need a WebSocket' : 'Only subscriptions run over a WebSocket';
       return asGraphqlError(new AppError('BAD_USER_INPUT', `${where} (protocol graphql-transport-ws).`));
+    }
+    if (!verdict.trusted && this.trusted.isRequiredFor(principal)) {
+      const details = { reason: 'trusted documents only' };
+      return asGraphqlError(
+        new AppError('FORBIDDEN', 'This caller may run trusted documents only.', { details }),
+      );
     }
     if (verdict.introspects && principal === undefined) {
       return asGraphqlError(new AppError('UNAUTHENTICATED', 'Introspection needs an API key.'));

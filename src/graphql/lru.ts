@@ -20,6 +20,10 @@ export class Lru<K, V> {
     return this.#entries.size;
   }
 
+  get weight(): number {
+    return this.#weight;
+  }
+
   get(key: K): V | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;

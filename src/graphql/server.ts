@@ -20,6 +20,7 @@ import type { ErrorPresenter, ErrorSite } from './errors.js';
 import type { Executor } from './executor.js';
 import type { Admission, OperationGate } from './gate.js';
 import { stringifyWithRawJson } from './raw-json.js';
+import type { TrustedDocuments } from './trusted-documents.js';
 
 export interface GraphqlHandlerOptions {
   readonly schema: GraphQLSchema;
@@ -278,7 +279,7 @@ async function answer(
   reply.raw.once('close', leave);
   try {
     const { status, headers, body } = await server.executeHTTPGraphQLRequest({
-      httpGraphQLRequest: httpRequestOf(request),
+      httpGraphQLRequest: withText(httpRequestOf(request), options.gate.trusted),
       context: async () => contextOf(() => contextFor(request, controller.signal)),
     });
     if (body.kind !== 'complete') throw new Error('Incremental delivery is not offered.');
@@ -321,4 +322,21 @@ function httpRequestOf(request: FastifyRequest): HTTPGraphQLRequest {
   const { url } = request;
   const mark = url.indexOf('?');
   return { method: request.method, headers, search: mark < 0 ? '' : url.slice(mark), body: request.body };
+}
+
+/** Puts the text in the place of a `documentId`, which Apollo does not know. */
+function withText(request: HTTPGraphQLRequest, trusted: TrustedDocuments): HTTPGraphQLRequest {
+  const { body, search } = request;
+  if (typeof body === 'object' && body !== null && 'documentId' in body) {
+    const { documentId, ...rest } = body as { documentId: unknown; query?: unknown };
+    return { ...request, body: { ...rest, query: trusted.resolve(documentId, rest.query) } };
+  }
+  if (body === undefined && search.includes('documentId=')) {
+    const parameters = new URLSearchParams(search);
+    const query = trusted.resolve(parameters.get('documentId'), parameters.get('query'));
+    parameters.delete('documentId');
+    parameters.set('query', query);
+    return { ...request, search: `?${parameters.toString()}` };
+  }
+  return request;
 }

@@ -35,7 +35,7 @@ import type { SocketCounters, SocketOperation } from './socket-operation.js';
 
 export interface SocketServerDeps {
   readonly schema: GraphQLSchema;
-  readonly gate: Pick<OperationGate, 'prepare'>;
+  readonly gate: Pick<OperationGate, 'prepare' | 'trusted'>;
   readonly presenter: ErrorPresenter;
   readonly authenticator: Pick<Authenticator, 'authenticate' | 'onRevoked'>;
   readonly live: LiveService;
@@ -172,7 +172,7 @@ export class SocketServer {
         onMessage: (handle) =>
           webSocket.on('message', (data: RawData) => {
             if (!socket.isOpen || !admitted()) return;
-            const take = (): Promise<void> => handle(messageText(data));
+            const take = (): Promise<void> => handle(withQuery(messageText(data)));
             const { principal } = socket;
             const taken = principal === undefined ? take() : inWorkspace(principal.workspaceId, take);
             taken.catch((error: unknown) => this.#fault(socket, error));
@@ -221,7 +221,8 @@ export class SocketServer {
     if (Object.keys(context.subscriptions).length > most) {
       return [asGraphqlError(new AppError('RATE_LIMITED', `A socket runs at most ${most} operations.`))];
     }
-    const { query } = payload;
+    const query = this.#queryOf(payload);
+    if (typeof query !== 'string') return [query];
     const operationName = payload.operationName ?? undefined;
     const variables = payload.variables ?? {};
     const { principal } = socket;
@@ -251,6 +252,17 @@ export class SocketServer {
       counters: this.#counters,
     };
     return { schema, document, operation };
+  }
+
+  #queryOf(payload: SubscribePayload): string | GraphQLError {
+    if (!('documentId' in payload)) return payload.query;
+    try {
+      return this.#deps.gate.trusted.resolve(payload.documentId, payload.query);
+    } catch (error) {
+      if (error instanceof AppError) return asGraphqlError(error);
+      if (error instanceof GraphQLError) return error;
+      throw error;
+    }
   }
 
   async #open(operation: SocketOperation): Promise<AsyncIterable<ExecutionResult>> {
@@ -371,6 +383,19 @@ function credentialsOf(params: Readonly<Record<string, unknown>>, request: Incom
     tenantId: given('x-tenant-id', 'workspaceid') ?? request.headers['x-tenant-id'],
     remoteAddress: request.socket.remoteAddress ?? '',
   };
+}
+
+/** graphql-ws insists on a text where a `documentId` stands for it. */
+function withQuery(message: string): string {
+  if (!message.includes('"documentId"')) return message;
+  try {
+    const parsed = JSON.parse(message) as { type?: unknown; payload?: object };
+    if (parsed.type !== 'subscribe') return message;
+    return JSON.stringify({ ...parsed, payload: { query: '', ...parsed.payload } });
+  } catch {
+    // It is no JSON; graphql-ws says so.
+    return message;
+  }
 }
 
 function messageText(data: RawData): string {

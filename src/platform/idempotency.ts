@@ -13,7 +13,6 @@
  * A call that failed, by an error or with a failed result, leaves neither effect nor record: its key is free again.
  */
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
-import { deserialize, serialize } from 'node:v8';
 import type pg from 'pg';
 import { canonicalJson } from './canonical-json.js';
 import type { Clock } from './clock.js';
@@ -55,7 +54,7 @@ export class Idempotency {
 
   /**
    * Runs `work` in one transaction, or answers what it answered before. All its writes go through `tx`; what it
-   * returns is plain data (dates allowed). A failed `Result` is returned, and the transaction rolled back.
+   * returns is JSON data (dates allowed). A failed `Result` is returned, and the transaction rolled back.
    * Doorbells are rung by the caller afterwards; ringing again after a repetition does no harm.
    * @throws AppError BAD_USER_INPUT for a key of the wrong length, CONFLICT while the same call is going on,
    * IDEMPOTENCY_MISMATCH where the key came with another input.
@@ -80,12 +79,12 @@ export class Idempotency {
       }
       const known = await this.#store.find(tx, record, new Date(now.getTime() - IDEMPOTENCY_HOURS * HOUR_MS));
       if (known !== undefined) {
-        if (known.requestHash.equals(requestHash)) return deserialize(seal.open(known.result)) as T;
+        if (known.requestHash.equals(requestHash)) return unpack(seal.open(known.result)) as T;
         throw refused('IDEMPOTENCY_MISMATCH', 'This idempotency key was used with another input.');
       }
       const value = await work(tx);
       if (!isFailure(value)) {
-        await this.#store.save(tx, { ...record, requestHash, result: seal.close(serialize(value)) }, now);
+        await this.#store.save(tx, { ...record, requestHash, result: seal.close(pack(value)) }, now);
       }
       return value;
     });
@@ -141,6 +140,23 @@ class Seal {
 const CIPHER = 'aes-256-gcm';
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+
+/** JSON in which every string says whether it was a date. */
+function pack(value: unknown): Buffer {
+  const text = JSON.stringify([value], function (this: Record<string, unknown>, key, plain: unknown) {
+    if (typeof plain !== 'string') return plain;
+    return (this[key] instanceof Date ? 'd' : 's') + plain;
+  });
+  return Buffer.from(text);
+}
+
+function unpack(packed: Buffer): unknown {
+  const [value] = JSON.parse(packed.toString(), (_key, plain: unknown) => {
+    if (typeof plain !== 'string') return plain;
+    return plain.startsWith('d') ? new Date(plain.slice(1)) : plain.slice(1);
+  }) as [unknown];
+  return value;
+}
 
 class RolledBack extends Error {
   constructor(readonly value: unknown) {

@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import type { JsonObject } from '../ingest/run-event.js';
+import { holdPlaces } from '../ingest/run-followers.js';
 import { FEED_TOPIC } from '../live/feed.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction, type Queryable } from '../platform/db.js';
@@ -233,6 +234,8 @@ export class FeedbackService {
     results: (Result<Feedback> | undefined)[],
   ): Promise<Feedback[]> {
     const runIds = [...new Set(accepted.flatMap(({ row }) => row.run_id ?? []))];
+    // A run that moves to another trace meanwhile takes the feedback along that it finds.
+    if (runIds.length > 0) await holdPlaces(tx, scope.workspaceId);
     const places = await this.#store.findRuns(tx, scope, runIds);
     // Only the run knows where it belongs. What a client says of it beforehand, often just the project, would keep
     // the feedback from being filed when the run comes.

@@ -3,9 +3,10 @@
  * The SDKs send feedback at once and runs in batches, so this is everyday business.
  */
 import type pg from 'pg';
+import { holdPlaces } from '../ingest/run-followers.js';
 import { FEED_TOPIC } from '../live/feed.js';
 import type { Clock } from '../platform/clock.js';
-import { transaction } from '../platform/db.js';
+import { transaction, type Queryable } from '../platform/db.js';
 import { everywhere, inWorkspace } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { trustedScope, type WorkspaceScope } from '../tenancy/principal.js';
@@ -48,7 +49,7 @@ export class WaitingFeedback {
   async placed(scope: WorkspaceScope): Promise<(RunPlace & { id: string })[]> {
     const since = new Date(this.#clock.now().getTime() - WAITING_SHOWN_MS).toISOString();
     const waiting = await this.#store.listWaitingOf(this.#pool, scope, since, MAX_WAITING_SHOWN);
-    return this.#places(scope, waiting);
+    return this.#places(this.#pool, scope, waiting);
   }
 
   /** Ids of waiting feedback a filter by project or trace asks for. */
@@ -82,11 +83,12 @@ export class WaitingFeedback {
   }
 
   async #places(
+    db: Queryable,
     scope: WorkspaceScope,
     waiting: readonly WaitingRow[],
   ): Promise<(RunPlace & { id: string })[]> {
     const runIds = [...new Set(waiting.map(({ runId }) => runId))];
-    const places = await this.#store.findRuns(this.#pool, scope, runIds);
+    const places = await this.#store.findRuns(db, scope, runIds);
     return waiting.flatMap(({ id, runId }) => {
       const place = places.get(runId);
       return place === undefined ? [] : [{ ...place, id }];
@@ -118,10 +120,11 @@ export class WaitingFeedback {
   }
 
   async #attach(scope: WorkspaceScope, waiting: readonly WaitingRow[]): Promise<number> {
-    const found = await this.#places(scope, waiting);
-    if (found.length === 0) return 0;
+    if ((await this.#places(this.#pool, scope, waiting)).length === 0) return 0;
     const { stored, published } = await transaction(this.#pool, async (tx) => {
-      const stored = await this.#store.attach(tx, scope, found);
+      // A run that moves to another trace meanwhile takes the feedback along that it finds.
+      await holdPlaces(tx, scope.workspaceId);
+      const stored = await this.#store.attach(tx, scope, await this.#places(tx, scope, waiting));
       return { stored, published: await publishFeedback(tx, scope, stored) };
     });
     if (published) this.#doorbell.ring(FEED_TOPIC);

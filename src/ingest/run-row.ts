@@ -15,9 +15,12 @@ import {
   threadOf,
   usageOf,
 } from './run-facts.js';
+import { dottedSegment } from './dotted-order.js';
 import { PAYLOAD_FIELDS } from './run-merge.js';
 import type { PayloadField, RunDraft, StoredPayload } from './run-merge.js';
 import type { AttachmentRef, JsonObject, JsonValue, Payload } from './run-event.js';
+import { placeOfOrphan } from './run-place.js';
+import type { Place } from './run-place.js';
 import { parseWireTime } from './wire-time.js';
 import { uuidTimeMs } from '../platform/ids.js';
 
@@ -94,6 +97,8 @@ export interface RowFacts {
   readonly updatedUs: number;
   /** Of the stored row, when its events stay and are not read. */
   readonly storedFirstTokenUs?: number | undefined;
+  /** Where a run stands that does not say it; without it, as if its parent were not there. */
+  readonly place?: Place | undefined;
 }
 
 export interface RunRow {
@@ -119,13 +124,6 @@ const DEFAULTED = ['projectId', 'traceId', 'dottedOrder', 'name', 'runType', 'st
 const isRead = (payload: Payload | StoredPayload | undefined): payload is Payload =>
   payload !== undefined && 'text' in payload;
 
-/** `20261121T100000123456Z`: a dotted-order segment's time. */
-export function segmentTime(us: number): string {
-  const ms = Math.floor(us / 1_000);
-  const micros = String(us - ms * 1_000).padStart(3, '0');
-  return `${new Date(ms).toISOString().replace(/[-:.]/g, '').slice(0, -1)}${micros}Z`;
-}
-
 /** Best knowledge of when a run started that does not depend on when we heard of it; then that. */
 export function startOf(draft: RunDraft, receivedUs: number): number {
   if (draft.startUs !== undefined) return draft.startUs;
@@ -141,12 +139,7 @@ export function startOf(draft: RunDraft, receivedUs: number): number {
 
 export function buildRow(draft: RunDraft, facts: RowFacts): RunRow {
   const startUs = startOf(draft, facts.createdUs);
-  const time = draft.dottedOrder === undefined ? segmentTime(startUs) : '';
-  const dottedOrder =
-    draft.dottedOrder ??
-    (draft.parentRunId === undefined
-      ? `${time}${draft.id}`
-      : `${time}${draft.parentRunId}.${time}${draft.id}`);
+  const { traceId, dottedOrder } = placeOf(draft, startUs, facts.place);
   let keep = 0;
   for (const field of PAYLOAD_FIELDS) {
     if (draft[field] !== undefined && !isRead(draft[field])) keep |= KEEP[field];
@@ -155,12 +148,26 @@ export function buildRow(draft: RunDraft, facts: RowFacts): RunRow {
     draft,
     facts,
     projectId: draft.projectId ?? facts.defaultProjectId,
-    traceId: draft.traceId ?? draft.parentRunId ?? draft.id,
+    traceId,
     dottedOrder,
     startUs,
     status: runStatus({ error: draft.error, endUs: draft.endUs }),
     keep,
   };
+}
+
+function placeOf(draft: RunDraft, startUs: number, known: Place | undefined): Place {
+  const { id, parentRunId, traceId, dottedOrder } = draft;
+  if (traceId !== undefined && dottedOrder !== undefined) return { traceId, dottedOrder };
+  if (known !== undefined) {
+    return { traceId: traceId ?? known.traceId, dottedOrder: dottedOrder ?? known.dottedOrder };
+  }
+  return placeOfOrphan({
+    id,
+    parentRunId,
+    segment: dottedSegment(startUs, id),
+    said: { traceId, dottedOrder },
+  });
 }
 
 /** Whether usage can only be known with the outputs at hand. */
@@ -190,6 +197,13 @@ function mergeStateOf(draft: RunDraft): string | undefined {
   };
   return JSON.stringify(state);
 }
+
+const mergeStateFrom = (text: string | null): MergeState =>
+  text === null ? {} : (JSON.parse(text) as MergeState);
+
+/** Fields of a stored row, by their names in a draft, that hold a default and not something a client said. */
+export const unsaidFields = (mergeState: string | null): ReadonlySet<string> =>
+  new Set(mergeStateFrom(mergeState).a);
 
 const EMPTY: JsonObject = {};
 const jsonText = (value: object | undefined): string | undefined =>
@@ -313,7 +327,7 @@ export function draftFromStored(
   row: StoredRow,
   payloads: Partial<Record<PayloadField, string>> = {},
 ): RunDraft {
-  const state = (row.merge_state === null ? {} : JSON.parse(row.merge_state)) as MergeState;
+  const state = mergeStateFrom(row.merge_state);
   const absent = new Set(state.a);
   const unless = <T>(field: string, value: T): T | undefined => (absent.has(field) ? undefined : value);
   const payload = (field: PayloadField): Payload | StoredPayload | undefined => {

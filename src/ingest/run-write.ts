@@ -10,9 +10,14 @@ import { appendFeed } from '../live/feed.js';
 import type { FeedEntry, FeedKind } from '../live/feed.js';
 import { holdStrayDays } from './partition-catalog.js';
 import { CopyBuffer } from './copy-binary.js';
+import { beginWrite, FollowedError, settlePlaces } from './run-followers.js';
+import type { MovedRun } from './run-followers.js';
+import { guard } from './run-guard.js';
+import type { DraftToWrite } from './run-guard.js';
 import { naturalDay, STRAY_DAY } from './run-location.js';
 import { mergeDrafts, PAYLOAD_FIELDS, TieError } from './run-merge.js';
 import type { PayloadField, RunDraft } from './run-merge.js';
+import { isFollower } from './run-place.js';
 import {
   buildRow,
   COLUMNS,
@@ -20,28 +25,18 @@ import {
   encodeRow,
   KEPT_COLUMNS,
   needsOutputs,
+  startOf,
   STORED_COLUMNS,
+  unsaidFields,
 } from './run-row.js';
 import type { RunRow, StoredRow } from './run-row.js';
-
-export interface DraftToWrite {
-  readonly draft: RunDraft;
-  readonly day: string;
-  /** The project of a run that names none. */
-  readonly defaultProjectId: string;
-}
 
 export interface WriteOptions {
   readonly nowUs: number;
   /** Whether runs with a create event are copied straight into the table, trusting that they are new. */
   readonly optimistic: boolean;
-}
-
-/** A project was deleted since it was resolved, or never existed. Nothing was written. */
-export class ProjectGoneError extends Error {
-  constructor(readonly projectIds: readonly string[]) {
-    super('project not found');
-  }
+  /** Workspaces whose runs may have to move, after a FollowedError. */
+  readonly settling: ReadonlySet<string>;
 }
 
 /** A run that was to go to the stray partition has got a partition of its own meanwhile. Nothing was written. */
@@ -52,8 +47,16 @@ export class StaleLocationError extends Error {
 }
 
 interface FeedNews {
-  readonly row: RunRow;
+  readonly workspaceId: string;
+  readonly id: string;
+  readonly projectId: string;
+  readonly traceId: string;
   readonly kind: FeedKind;
+}
+
+interface Update {
+  readonly row: RunRow;
+  readonly stored: StoredRow;
 }
 
 const columns = COLUMNS.join(', ');
@@ -100,38 +103,34 @@ from unnest($1::uuid[], $2::uuid[], $3::date[]) as wanted (workspace_id, id, day
 join runs r on r.workspace_id = wanted.workspace_id and r.id = wanted.id and r.day = wanted.day
 where r.day = any($3::date[])`;
 
-const GUARD = `/* runs.guard */
-select
-  (select coalesce(array_agg(t.workspace_id::text || t.trace_id::text), '{}')
-   from unnest($1::uuid[], $2::uuid[]) as w (workspace_id, trace_id)
-   join trace_tombstones t on t.workspace_id = w.workspace_id and t.trace_id = w.trace_id) as dead_traces,
-  (select coalesce(array_agg(w.id::text), '{}')
-   from unnest($3::uuid[], $4::uuid[]) as w (workspace_id, id)
-   where not exists (select from projects p where p.workspace_id = w.workspace_id and p.id = w.id)) as missing_projects`;
-
 const keyOf = (draft: RunDraft): string => draft.workspaceId + draft.id;
 
 /**
  * Writes drafts, sorted by (workspace, id), in one transaction that is committed when this resolves.
  * @returns whether anything changed, so that the feed's doorbell is worth ringing.
- * @throws ProjectGoneError; a unique violation when `optimistic` trusted wrongly; anything Postgres says. The
- *   caller rolls back.
+ * @throws ProjectGoneError, FollowedError; a unique violation when `optimistic` trusted wrongly; anything Postgres
+ *   says. The caller rolls back.
  */
 export async function writeDrafts(
   client: pg.PoolClient,
   all: readonly DraftToWrite[],
   options: WriteOptions,
 ): Promise<boolean> {
-  await client.query('begin');
-  const items = await guard(client, all);
+  const workspaceIds = new Set(all.map(({ draft }) => draft.workspaceId));
+  const settling = new Set(options.settling);
+  for (const { draft } of all) if (draft.created && isFollower(draft)) settling.add(draft.workspaceId);
+  await beginWrite(client, workspaceIds, settling);
+  const items = await guard(client, all, settling);
   await holdStrays(client, items);
-  const trusted = options.optimistic ? items.filter(({ draft }) => draft.created) : [];
-  const rest = options.optimistic ? items.filter(({ draft }) => !draft.created) : items;
-  const news = await mergeOrInsert(client, rest, options.nowUs);
+  const isTrusted = ({ draft }: DraftToWrite): boolean =>
+    options.optimistic && draft.created && !settling.has(draft.workspaceId);
+  const trusted = items.filter(isTrusted);
+  const rest = trusted.length === 0 ? items : items.filter((item) => !isTrusted(item));
+  const news = await mergeOrInsert(client, rest, settling, options.nowUs);
   if (trusted.length > 0) {
     const rows = trusted.map((item) => newRow(item, options.nowUs));
     await copy(client, 'runs', rows);
-    for (const row of rows) news.push({ row, kind: row.status === 'pending' ? 's' : 'e' });
+    for (const row of rows) news.push(newsOf(row, row.status === 'pending' ? 's' : 'e'));
   }
   await announce(client, news);
   await client.query('commit');
@@ -148,36 +147,6 @@ async function holdStrays(client: pg.PoolClient, items: readonly DraftToWrite[])
   if (appeared.length > 0) throw new StaleLocationError(appeared);
 }
 
-/** Leaves out runs of deleted traces; refuses to write into projects that are not there. */
-async function guard(
-  client: pg.PoolClient,
-  items: readonly DraftToWrite[],
-): Promise<readonly DraftToWrite[]> {
-  const traces = new Map<string, [string, string]>();
-  const projects = new Map<string, [string, string]>();
-  for (const { draft, defaultProjectId } of items) {
-    const traceId = draft.traceId ?? draft.parentRunId ?? draft.id;
-    traces.set(draft.workspaceId + traceId, [draft.workspaceId, traceId]);
-    const projectId = draft.projectId ?? defaultProjectId;
-    projects.set(projectId, [draft.workspaceId, projectId]);
-  }
-  const column = (entries: Map<string, [string, string]>, index: 0 | 1): string[] =>
-    [...entries.values()].map((entry) => entry[index]);
-  const { rows } = await client.query<{ dead_traces: string[]; missing_projects: string[] }>({
-    name: 'runs.guard',
-    text: GUARD,
-    values: [column(traces, 0), column(traces, 1), column(projects, 0), column(projects, 1)],
-  });
-  const found = rows[0];
-  if (found === undefined) throw new Error('the guard answered nothing');
-  if (found.missing_projects.length > 0) throw new ProjectGoneError(found.missing_projects);
-  if (found.dead_traces.length === 0) return items;
-  const dead = new Set(found.dead_traces);
-  return items.filter(
-    ({ draft }) => !dead.has(draft.workspaceId + (draft.traceId ?? draft.parentRunId ?? draft.id)),
-  );
-}
-
 function newRow({ draft, day, defaultProjectId }: DraftToWrite, nowUs: number): RunRow {
   return buildRow(draft, { day, defaultProjectId, revision: 1, createdUs: nowUs, updatedUs: nowUs });
 }
@@ -189,6 +158,7 @@ function newRow({ draft, day, defaultProjectId }: DraftToWrite, nowUs: number): 
 async function mergeOrInsert(
   client: pg.PoolClient,
   items: readonly DraftToWrite[],
+  settling: ReadonlySet<string>,
   nowUs: number,
 ): Promise<FeedNews[]> {
   const news: FeedNews[] = [];
@@ -196,25 +166,59 @@ async function mergeOrInsert(
   for (let round = 0; open.length > 0; round += 1) {
     if (round > 10) throw new Error('runs kept appearing and vanishing while they were written');
     const stored = await lockStored(client, open);
-    const updates = await mergeStored(client, open, stored, nowUs);
-    const inserts = open.filter(({ draft }) => !stored.has(keyOf(draft))).map((item) => newRow(item, nowUs));
+    const merged = await mergeStored(client, open, stored, nowUs);
+    const made = open.filter(({ draft }) => !stored.has(keyOf(draft))).map((item) => newRow(item, nowUs));
+    const { updates, inserts, moved } = await settle(client, merged, made, settling, nowUs);
+    for (const run of moved) news.push({ ...run, kind: 'u' });
     if (updates.length + inserts.length === 0) break;
     await client.query(CREATE_STAGE);
     if (round > 0) await client.query('delete from stage_runs');
     await copy(client, 'stage_runs', [...updates.map(({ row }) => row), ...inserts]);
     if (updates.length > 0) await client.query({ name: 'runs.update_staged', text: UPDATE_STAGED });
-    news.push(...updates);
+    for (const { row, stored: before } of updates) {
+      news.push(newsOf(row, before.status === 'pending' && row.status !== 'pending' ? 'e' : 'u'));
+    }
     if (inserts.length === 0) break;
     const { rows } = await client.query<{ key: string }>({ name: 'runs.insert_staged', text: INSERT_STAGED });
     const inserted = new Set(rows.map((row) => row.key));
+    const missed = new Set<string>();
     for (const row of inserts) {
-      if (inserted.has(keyOf(row.draft))) {
-        news.push({ row, kind: row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u' });
-      }
+      if (!inserted.has(keyOf(row.draft))) missed.add(keyOf(row.draft));
+      else news.push(newsOf(row, row.status !== 'pending' ? 'e' : row.draft.created ? 's' : 'u'));
     }
-    open = open.filter(({ draft }) => !stored.has(keyOf(draft)) && !inserted.has(keyOf(draft)));
+    open = open.filter(({ draft }) => missed.has(keyOf(draft)));
   }
   return news;
+}
+
+/** The rows in their right places, without those of deleted traces; and stored runs that moved along. */
+async function settle(
+  client: pg.PoolClient,
+  updates: readonly Update[],
+  inserts: readonly RunRow[],
+  settling: ReadonlySet<string>,
+  nowUs: number,
+): Promise<{ updates: readonly Update[]; inserts: readonly RunRow[]; moved: readonly MovedRun[] }> {
+  const late = [
+    ...updates.filter(({ row, stored }) =>
+      isFollower(row.draft) ? !staysPut(row, stored) : wasFollower(stored),
+    ),
+    ...inserts.filter(({ draft }) => isFollower(draft)).map((row) => ({ row })),
+  ].filter(({ row }) => !settling.has(row.draft.workspaceId));
+  if (late.length > 0) throw new FollowedError(late.map(({ row }) => row.draft.workspaceId));
+  const unsettled = [...updates, ...inserts.map((row) => ({ row }))].filter(({ row }) =>
+    settling.has(row.draft.workspaceId),
+  );
+  if (unsettled.length === 0) return { updates, inserts, moved: [] };
+  const { places, dead, moved } = await settlePlaces(client, unsettled, nowUs);
+  const inPlace = (row: RunRow): RunRow => ({ ...row, ...places.get(keyOf(row.draft)) });
+  return {
+    updates: updates
+      .filter(({ row }) => !dead.has(keyOf(row.draft)))
+      .map(({ row, stored }) => ({ row: inPlace(row), stored })),
+    inserts: inserts.filter((row) => !dead.has(keyOf(row.draft))).map(inPlace),
+    moved,
+  };
 }
 
 const identities = (items: readonly DraftToWrite[]): [string[], string[], string[]] => [
@@ -235,13 +239,13 @@ async function lockStored(
   return new Map(rows.map((row) => [row.workspace_id + row.id, row]));
 }
 
-/** The rows that change, with their news. Payloads are read only where a tie or the token usage needs them. */
+/** The rows that change. Payloads are read only where a tie or the token usage needs them. */
 async function mergeStored(
   client: pg.PoolClient,
   items: readonly DraftToWrite[],
   stored: ReadonlyMap<string, StoredRow>,
   nowUs: number,
-): Promise<FeedNews[]> {
+): Promise<Update[]> {
   const pairs = items.flatMap((item) => {
     const row = stored.get(keyOf(item.draft));
     return row === undefined ? [] : [{ item, row }];
@@ -258,7 +262,7 @@ async function mergeStored(
   return pairs.flatMap(({ item, row }, index) => {
     const merged = first[index] ?? tryMerge(item.draft, row, payloads.get(keyOf(item.draft)) ?? {});
     if (merged === undefined) throw new Error('a tie could not be decided although the payloads were read');
-    return merged === 'unchanged' ? [] : [updatedRow(item, row, merged, nowUs)];
+    return merged === 'unchanged' ? [] : [{ row: updatedRow(row, merged, nowUs), stored: row }];
   });
 }
 
@@ -331,8 +335,8 @@ async function readPayloads(
   );
 }
 
-function updatedRow(item: DraftToWrite, row: StoredRow, merged: RunDraft, nowUs: number): FeedNews {
-  const updated = buildRow(merged, {
+function updatedRow(row: StoredRow, merged: RunDraft, nowUs: number): RunRow {
+  return buildRow(merged, {
     day: row.day,
     // The stored default stays: the workspace's default project may have been made anew meanwhile.
     defaultProjectId: row.project_id,
@@ -340,9 +344,26 @@ function updatedRow(item: DraftToWrite, row: StoredRow, merged: RunDraft, nowUs:
     createdUs: row.created_us,
     updatedUs: nowUs,
     storedFirstTokenUs: row.first_token_us ?? undefined,
+    place: staysBelow(row, merged) ? { traceId: row.trace_id, dottedOrder: row.dotted_order } : undefined,
   });
-  return { row: updated, kind: row.status === 'pending' && updated.status !== 'pending' ? 'e' : 'u' };
 }
+
+/** Whether nothing that decides over a follower's place has changed. */
+const staysBelow = (row: StoredRow, merged: RunDraft): boolean =>
+  isFollower(merged) &&
+  merged.parentRunId === row.parent_run_id &&
+  startOf(merged, row.created_us) === row.start_us;
+
+function wasFollower(stored: StoredRow): boolean {
+  if (stored.parent_run_id === null || stored.merge_state === null) return false;
+  const unsaid = unsaidFields(stored.merge_state);
+  return unsaid.has('traceId') || unsaid.has('dottedOrder');
+}
+
+const staysPut = (row: RunRow, stored: StoredRow): boolean =>
+  row.traceId === stored.trace_id &&
+  row.dottedOrder === stored.dotted_order &&
+  row.draft.parentRunId === stored.parent_run_id;
 
 async function copy(
   client: pg.PoolClient,
@@ -358,23 +379,29 @@ async function copy(
   await pipeline(Readable.from([buffer.finish()]), stream);
 }
 
+const newsOf = (row: RunRow, kind: FeedKind): FeedNews => ({
+  workspaceId: row.draft.workspaceId,
+  id: row.draft.id,
+  projectId: row.projectId,
+  traceId: row.traceId,
+  kind,
+});
+
 /** One feed row per workspace. */
 async function announce(client: pg.PoolClient, news: readonly FeedNews[]): Promise<void> {
   const byWorkspace = new Map<string, FeedNews[]>();
   for (const item of news) {
-    const group = byWorkspace.get(item.row.draft.workspaceId);
-    if (group === undefined) byWorkspace.set(item.row.draft.workspaceId, [item]);
+    const group = byWorkspace.get(item.workspaceId);
+    if (group === undefined) byWorkspace.set(item.workspaceId, [item]);
     else group.push(item);
   }
   for (const [workspaceId, group] of byWorkspace) {
-    const projectIds = [...new Set(group.map(({ row }) => row.projectId))];
-    const index = new Map(projectIds.map((id, position) => [id, position]));
-    const entries = group.map(({ row, kind }): FeedEntry => [
-      kind,
-      index.get(row.projectId) ?? 0,
-      row.draft.id,
-      row.traceId,
-    ]);
-    await appendFeed(client, workspaceId, projectIds, entries);
+    const index = new Map<string, number>();
+    const entries = group.map(({ kind, projectId, id, traceId }): FeedEntry => {
+      const position = index.get(projectId) ?? index.size;
+      index.set(projectId, position);
+      return [kind, position, id, traceId];
+    });
+    await appendFeed(client, workspaceId, [...index.keys()], entries);
   }
 }

@@ -22,9 +22,11 @@ import { FEED_TOPIC } from '../live/feed.js';
 import { DEFAULT_PROJECT } from './project-resolver.js';
 import type { ProjectResolver } from './project-resolver.js';
 import type { Refusal, RunEvent } from './run-event.js';
+import { FollowedError } from './run-followers.js';
+import { ProjectGoneError } from './run-guard.js';
 import { draftOf, mergeDrafts } from './run-merge.js';
 import type { RunDraft } from './run-merge.js';
-import { ProjectGoneError, StaleLocationError, writeDrafts } from './run-write.js';
+import { StaleLocationError, writeDrafts } from './run-write.js';
 import type { RunZones } from './run-zones.js';
 
 const MAX_ROWS = 1_000;
@@ -161,12 +163,15 @@ export class RunWriter {
   /** Commits a batch, repeating it while the reason to fail passes, halving it to find a row that is refused. */
   async #commit(all: readonly Gathered[], started: number): Promise<void> {
     let batch = all;
+    const settling = new Set<string>();
     for (let attempt = 1; ; attempt += 1) {
       try {
-        if (batch.length > 0) await this.#attempt(batch);
+        if (batch.length > 0) await this.#attempt(batch, settling);
         return;
       } catch (error) {
-        if (error instanceof ProjectGoneError) {
+        if (error instanceof FollowedError) {
+          for (const id of error.workspaceIds) settling.add(id);
+        } else if (error instanceof ProjectGoneError) {
           this.#deps.projects.forget();
           batch = refuseUnknownProjects(batch, error);
         } else if (error instanceof StaleLocationError) {
@@ -206,7 +211,7 @@ export class RunWriter {
     await this.#commit(batch.slice(middle), performance.now());
   }
 
-  async #attempt(batch: readonly Gathered[]): Promise<void> {
+  async #attempt(batch: readonly Gathered[], settling: ReadonlySet<string>): Promise<void> {
     const { zones, clock, pool, doorbell } = this.#deps;
     const { drafts, defaults } = await this.#drafts(batch);
     const nowUs = clock.now().getTime() * 1_000;
@@ -214,7 +219,11 @@ export class RunWriter {
     const client = await pool.connect();
     let broken: Error | undefined;
     try {
-      const changed = await writeDrafts(client, toWrite, { nowUs, optimistic: this.#cautious === 0 });
+      const changed = await writeDrafts(client, toWrite, {
+        nowUs,
+        optimistic: this.#cautious === 0,
+        settling,
+      });
       if (this.#cautious > 0) this.#cautious -= 1;
       if (changed) doorbell.ring(FEED_TOPIC);
     } catch (error) {

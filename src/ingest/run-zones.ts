@@ -8,7 +8,7 @@ import type { PartitionCatalog } from './partition-catalog.js';
 import { dayOf, mayHavePartition, naturalDay, STRAY_DAY } from './run-location.js';
 import type { RunDraft } from './run-merge.js';
 import { startOf } from './run-row.js';
-import type { DraftToWrite } from './run-write.js';
+import type { DraftToWrite } from './run-guard.js';
 
 interface Zone {
   workspaceId: string;

@@ -6,7 +6,7 @@
 import { isUuid } from '../platform/ids.js';
 import { isRunType } from '../runs/run.js';
 import type { RunType } from '../runs/run.js';
-import { dottedSegment, parseDottedOrder } from './dotted-order.js';
+import { parseDottedOrder } from './dotted-order.js';
 import type { DottedOrder } from './dotted-order.js';
 import { INTAKE_LIMITS, NOTES_KEY } from './limits.js';
 import { cutPayload, payloadFromValue, shallowEnough } from './payload.js';
@@ -169,7 +169,7 @@ function dottedStart(dotted: DottedOrder | undefined): number | undefined {
   return us === undefined || Number.isNaN(us) ? undefined : us;
 }
 
-/** Trace, parent and place in the tree. A root that does not know its place is given one. */
+/** Trace, parent and place in the tree, as far as the client says them: the writer knows the rest. */
 function readPlace(
   event: Draft,
   run: JsonObject,
@@ -194,11 +194,7 @@ function readPlace(
   }
   if (parent !== undefined) event.parentRunId = parent;
   if (trace !== undefined) event.traceId = trace;
-  if (event.kind !== 'create') return;
-  event.startUs ??= context.nowUs;
-  if (parent !== undefined || (trace !== undefined && trace !== event.id)) return;
-  event.traceId = event.id;
-  event.dottedOrder = dottedSegment(event.startUs, event.id);
+  if (event.kind === 'create') event.startUs ??= context.nowUs;
 }
 
 function readProject(event: Draft, run: JsonObject): void {

@@ -29,6 +29,7 @@ const CASCADE: readonly string[] = [
   `/* run_shares.delete_of_runs */ delete from run_shares where workspace_id = $1 and run_id = any($2::uuid[])`,
   // The indexer would do it when it reads the feed; an erased text must be gone at once.
   `/* run_search.delete_of_runs */ delete from run_search where workspace_id = $1 and run_id = any($2::uuid[])`,
+  `/* run_followers.delete_of_runs */ delete from run_followers where workspace_id = $1 and run_id = any($2::uuid[])`,
   `/* runs.delete_locators */ delete from run_locator where workspace_id = $1 and run_id = any($2::uuid[])`,
 ];
 

@@ -11,10 +11,7 @@ import { createHttpServer } from '../../src/http/server.js';
 import type { HttpServer } from '../../src/http/server.js';
 import { IntakeService } from '../../src/ingest/intake.js';
 import type { RunSink } from '../../src/ingest/intake.js';
-import { ProjectResolver } from '../../src/ingest/project-resolver.js';
 import type { JsonObject } from '../../src/ingest/run-event.js';
-import { RunWriter } from '../../src/ingest/run-writer.js';
-import { RunZones } from '../../src/ingest/run-zones.js';
 import { systemClock } from '../../src/platform/clock.js';
 import type { Clock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
@@ -26,7 +23,7 @@ import type { Metrics } from '../../src/platform/metrics.js';
 import { SCOPES } from '../../src/tenancy/principal.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
 import { LocalRateLimiter, limitShapes } from '../../src/tenancy/rate-limiter.js';
-import { PartitionCatalog } from '../../src/ingest/partition-catalog.js';
+import { Writers } from '../ingest/writers.js';
 import type { TestDatabase } from '../support/database.js';
 
 export interface Edge {
@@ -85,7 +82,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     statementTimeoutMs: 20_000,
     log,
   });
-  const { writer, close: closeWriter } = realWriter(options.database);
+  const writers = new Writers(options.database);
+  const { writer } = writers.create();
   const intake = new IntakeService({ sink: options.sink ?? writer, clock, ids, log, metrics });
   const attachments = new AttachmentService({
     store: new AttachmentStore({ pool }),
@@ -151,30 +149,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     },
     close: async () => {
       await server.drain();
-      await closeWriter();
+      await writers.close();
       await pool.end();
       metrics.close();
-    },
-  };
-}
-
-function realWriter(database: TestDatabase): { writer: RunWriter; close: () => Promise<void> } {
-  const log = createLogger('silent', 'test');
-  const pool = createPool({ url: database.url, name: 'ingest', max: 2, statementTimeoutMs: 20_000, log });
-  const writer = new RunWriter({
-    pool,
-    lanes: 2,
-    projects: new ProjectResolver({ pool: database.pool, ids: systemIds, clock: systemClock }),
-    zones: new RunZones({ pool: database.pool, partitions: new PartitionCatalog({ pool: database.pool }) }),
-    doorbell: { ring: () => undefined, listen: () => () => undefined, close: () => Promise.resolve() },
-    clock: systemClock,
-    log,
-  });
-  return {
-    writer,
-    close: async () => {
-      await writer.close();
-      await pool.end();
     },
   };
 }

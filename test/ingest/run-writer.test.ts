@@ -2,49 +2,23 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { v7 } from 'uuid';
-import { createPool } from '../../src/platform/db.js';
-import { systemClock } from '../../src/platform/clock.js';
-import { systemIds } from '../../src/platform/ids.js';
-import { createLogger } from '../../src/platform/log.js';
-import { ProjectResolver } from '../../src/ingest/project-resolver.js';
 import type { JsonObject, Payload, RunEvent } from '../../src/ingest/run-event.js';
-import { RunWriter } from '../../src/ingest/run-writer.js';
-import { RunZones } from '../../src/ingest/run-zones.js';
-import { PartitionCatalog } from '../../src/ingest/partition-catalog.js';
+import type { RunWriter } from '../../src/ingest/run-writer.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
+import { Writers } from './writers.js';
 
 const WORKSPACE = randomUUID();
-const log = createLogger('silent', 'test');
 let database: TestDatabase;
-const closers: (() => Promise<void>)[] = [];
-
-function createWriter(lanes = 2): { writer: RunWriter; rings: () => number } {
-  let rings = 0;
-  const pool = createPool({ url: database.url, name: 'ingest', max: lanes, statementTimeoutMs: 10_000, log });
-  const projects = new ProjectResolver({ pool: database.pool, ids: systemIds, clock: systemClock });
-  const zones = new RunZones({
-    pool: database.pool,
-    partitions: new PartitionCatalog({ pool: database.pool }),
-  });
-  const doorbell = {
-    ring: () => (rings += 1),
-    listen: () => () => undefined,
-    close: () => Promise.resolve(),
-  };
-  const writer = new RunWriter({ pool, lanes, projects, zones, doorbell, clock: systemClock, log });
-  closers.push(async () => {
-    await writer.close();
-    await pool.end();
-  });
-  return { writer, rings: () => rings };
-}
+let writers: Writers;
+const createWriter = (lanes?: number): { writer: RunWriter; rings: () => number } => writers.create(lanes);
 
 beforeAll(async () => {
   database = await createTestDatabase();
+  writers = new Writers(database);
 });
 afterAll(async () => {
-  for (const close of closers) await close();
+  await writers.close();
   await database.drop();
 });
 
@@ -275,7 +249,7 @@ test('the feed names each change once, with its kind', async () => {
 });
 
 test('concurrent writers of the same runs agree on one state', async () => {
-  const writers = [createWriter(2).writer, createWriter(2).writer];
+  const both = [createWriter(2).writer, createWriter(2).writer];
   const ids = Array.from({ length: 25 }, () => v7());
   const startUs = now();
   const eventsOf = (id: string): RunEvent[] => [
@@ -298,7 +272,7 @@ test('concurrent writers of the same runs agree on one state', async () => {
   await Promise.all(
     deliveries.flatMap((delivery, index) => {
       const chunks = Array.from({ length: 10 }, (_, chunk) => delivery.slice(chunk * 10, chunk * 10 + 10));
-      return chunks.map((chunk) => writers[index % 2]!.write(chunk));
+      return chunks.map((chunk) => both[index % 2]!.write(chunk));
     }),
   );
   for (const id of ids) {

@@ -32,7 +32,7 @@ function refusedField(run: JsonObject, wire: Partial<WireRun> = {}): string | un
 const A = '11111111-1111-4111-8111-111111111111';
 const B = '22222222-2222-4222-8222-222222222222';
 
-test('a run without anything is given an id, a start and a place', () => {
+test('a run without anything is given an id and a start', () => {
   expect(event({ name: 'solo', run_type: 'tool' })).toEqual({
     kind: 'create',
     workspaceId: context.workspaceId,
@@ -40,8 +40,6 @@ test('a run without anything is given an id, a start and a place', () => {
     name: 'solo',
     runType: 'tool',
     startUs: context.nowUs,
-    traceId: context.newId(),
-    dottedOrder: `20261120T233321213000Z${context.newId()}`,
   });
 });
 

@@ -52,13 +52,18 @@ const limits: readonly (readonly [string, string])[] = [
   ],
 ];
 
+const settingsTable = (isWanted: (name: string) => boolean): string =>
+  table(
+    ['variable', 'default', 'meaning'],
+    describeSettings()
+      .filter(({ name }) => isWanted(name))
+      .map(({ name, fallback, description }) => [code(name), code(fallback), description]),
+  );
+
 /** Every table by name. */
 export const TABLES: Readonly<Record<string, () => string>> = {
-  settings: () =>
-    table(
-      ['variable', 'default', 'meaning'],
-      describeSettings().map(({ name, fallback, description }) => [code(name), code(fallback), description]),
-    ),
+  settings: () => settingsTable((name) => !name.startsWith('OTEL_')),
+  'telemetry-settings': () => settingsTable((name) => name.startsWith('OTEL_')),
   errors: () =>
     table(
       ['code', 'HTTP', 'meaning'],
@@ -87,7 +92,7 @@ export const TABLES: Readonly<Record<string, () => string>> = {
 };
 
 /** Files with tables, relative to the repository. */
-export const DOCUMENTS = ['README.md', 'docs/filters.md'] as const;
+export const DOCUMENTS = ['README.md', 'docs/filters.md', 'docs/operation.md'] as const;
 
 export const documentFile = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
 

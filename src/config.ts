@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Secret } from './platform/secret.js';
+import type { ExportSettings } from './platform/telemetry-export.js';
 
 const port = z.coerce.number().int().min(1).max(65_535);
 const count = (max: number) => z.coerce.number().int().min(1).max(max);
@@ -20,7 +21,23 @@ const url = (protocols: readonly string[]) =>
     { message: `must be a URL starting with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}` },
   );
 
-/** One entry per variable: the README's table is made from these descriptions. */
+/** The list of a W3C baggage header, as the OpenTelemetry variables have it. */
+const otlpHeaders = z.string().transform((text, context): Readonly<Record<string, string>> => {
+  const headers: [string, string][] = [];
+  for (const pair of text.split(',').filter((part) => part.trim() !== '')) {
+    const [, name, value] = /^\s*([!#$%&'*+.^_`|~\w-]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? [];
+    try {
+      if (name !== undefined && value !== undefined) headers.push([name, decodeURIComponent(value)]);
+      else throw new URIError();
+    } catch {
+      context.addIssue({ code: 'custom', message: 'must be name=value pairs, values percent-encoded' });
+      return z.NEVER;
+    }
+  }
+  return Object.fromEntries(headers);
+});
+
+/** One entry per variable: the tables in README.md and docs/ are made from these descriptions. */
 const settings = z.object({
   PORT: port.default(1984).describe('Port of the gateway: GraphQL, REST intake, health and metrics.'),
   HOST: z.string().default('127.0.0.1').describe('Address the gateway listens on.'),
@@ -85,6 +102,33 @@ const settings = z.object({
   ALLOW_VOLATILE_REDIS: flag
     .default(false)
     .describe('Start although Redis may evict or does not persist (jobs are then re-created from Postgres).'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: url(['http:', 'https:'])
+    .optional()
+    .describe('Collector that spans of this program are sent to, over OTLP/HTTP. Default: none are made.'),
+  OTEL_EXPORTER_OTLP_HEADERS: otlpHeaders
+    .optional()
+    .describe('Headers of these requests: `name=value,name=value`, values percent-encoded.'),
+  OTEL_SERVICE_NAME: z
+    .string()
+    .optional()
+    .describe('Name in these spans. Default: `tracewell-gateway`, `tracewell-workers`.'),
+  OTEL_TRACES_SAMPLER: z
+    .enum([
+      'always_on',
+      'always_off',
+      'traceidratio',
+      'parentbased_always_on',
+      'parentbased_always_off',
+      'parentbased_traceidratio',
+    ])
+    .default('parentbased_always_on')
+    .describe('Which traces are recorded; the ones with a parent follow what a caller decided.'),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe('Share of traces for `traceidratio` and `parentbased_traceidratio`.'),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -108,6 +152,8 @@ export interface Config {
     readonly graphqlCostPerMinute: number;
   };
   readonly feed: { readonly retentionHours: number };
+  /** Undefined: off. */
+  readonly telemetry: ExportSettings | undefined;
   readonly trustedDocuments: {
     readonly file: string | undefined;
     readonly requiredFor: Settings['TRUSTED_DOCUMENTS_ONLY'];
@@ -158,8 +204,31 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       graphqlCostPerMinute: s.GRAPHQL_COST_PER_MINUTE,
     },
     feed: { retentionHours: s.FEED_RETENTION_HOURS },
+    telemetry: telemetryOf(s),
     trustedDocuments: { file: s.TRUSTED_DOCUMENTS_FILE, requiredFor: s.TRUSTED_DOCUMENTS_ONLY },
   });
+}
+
+/** @throws ConfigError where spans would be sent to the gateway that makes them: each would make another. */
+function telemetryOf(s: Settings): ExportSettings | undefined {
+  const endpoint = s.OTEL_EXPORTER_OTLP_ENDPOINT;
+  if (endpoint === undefined) return undefined;
+  const { hostname, port, protocol, origin } = new URL(endpoint);
+  const here = ['127.0.0.1', 'localhost', '[::1]', '0.0.0.0', '[::]', s.HOST].includes(hostname);
+  const isSelf = here && Number(port || (protocol === 'https:' ? 443 : 80)) === s.PORT;
+  if (isSelf || (s.PUBLIC_URL !== undefined && new URL(s.PUBLIC_URL).origin === origin)) {
+    throw new ConfigError(['OTEL_EXPORTER_OTLP_ENDPOINT: is this gateway; its spans must go elsewhere.']);
+  }
+  return {
+    endpoint,
+    headers: Object.entries(s.OTEL_EXPORTER_OTLP_HEADERS ?? {}).map(([name, value]) => ({
+      name,
+      value: new Secret(value),
+    })),
+    serviceName: s.OTEL_SERVICE_NAME,
+    sampler: s.OTEL_TRACES_SAMPLER,
+    ratio: s.OTEL_TRACES_SAMPLER_ARG,
+  };
 }
 
 /**

@@ -4,8 +4,11 @@ import { createApp } from './app.js';
 import { loadConfigOrExit } from './config.js';
 import { createGateway } from './gateway.js';
 import { prepareInstallation } from './installation.js';
+import { systemIds } from './platform/ids.js';
 import { Lifecycle } from './platform/lifecycle.js';
 import { createLogger } from './platform/log.js';
+import { startTelemetry } from './platform/telemetry-export.js';
+import { VERSION } from './version.js';
 
 const config = loadConfigOrExit();
 const log = createLogger(config.logLevel, 'gateway');
@@ -13,6 +16,14 @@ const lifecycle = new Lifecycle(log);
 lifecycle.handleSignals();
 
 try {
+  const stopTelemetry = await startTelemetry({
+    settings: config.telemetry,
+    process: 'gateway',
+    version: VERSION,
+    instanceId: systemIds.uuid(),
+    log,
+  });
+  lifecycle.onStop('telemetry', stopTelemetry, 6_000);
   if (config.database.url === undefined) {
     throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
   }

@@ -3,8 +3,11 @@ import 'reflect-metadata';
 import { createApp } from '../src/app.js';
 import { loadConfigOrExit } from '../src/config.js';
 import { prepareInstallation } from '../src/installation.js';
+import { systemIds } from '../src/platform/ids.js';
 import { Lifecycle } from '../src/platform/lifecycle.js';
 import { createLogger } from '../src/platform/log.js';
+import { startTelemetry } from '../src/platform/telemetry-export.js';
+import { VERSION } from '../src/version.js';
 import { createWorkers, serveHealth } from './workers.js';
 
 const config = loadConfigOrExit();
@@ -13,6 +16,14 @@ const lifecycle = new Lifecycle(log);
 lifecycle.handleSignals();
 
 try {
+  const stopTelemetry = await startTelemetry({
+    settings: config.telemetry,
+    process: 'workers',
+    version: VERSION,
+    instanceId: systemIds.uuid(),
+    log,
+  });
+  lifecycle.onStop('telemetry', stopTelemetry, 6_000);
   if (config.database.url === undefined) {
     throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
   }

@@ -11,12 +11,14 @@ import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
 import type { Metrics } from '../platform/metrics.js';
+import { parseTraceparent } from '../platform/telemetry.js';
 import { installAccess } from './access.js';
 import { BodyReader } from './body.js';
 import { installErrorHandling } from './errors.js';
 import { healthRoutes } from './health.routes.js';
 import type { Readiness } from './health.routes.js';
 import type { Authenticate, Mount, RateLimit, RouteModule } from './ports.js';
+import { installTracing } from './tracing.js';
 
 export interface HttpServerOptions {
   readonly log: Logger;
@@ -79,6 +81,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.decorate('bodies', new BodyReader({ maxInFlightBytes: options.limits.maxInFlightBytes, metrics }));
   installBodies(app);
   installErrorHandling(app, { ids, metrics });
+  installTracing(app);
   installAccess(app, options);
   installTelemetry(app, metrics);
   app.addHook('onSend', async (request, reply) => {
@@ -155,7 +158,5 @@ function installTelemetry(app: FastifyInstance, metrics: Metrics): void {
 /** The trace id of a W3C traceparent header, so that one id finds a request in all logs. */
 function traceIdOf(request: IncomingMessage): string | undefined {
   const header = request.headers['traceparent'];
-  return typeof header === 'string'
-    ? /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(header)?.[1]
-    : undefined;
+  return typeof header === 'string' ? parseTraceparent(header)?.traceId : undefined;
 }

@@ -7,6 +7,7 @@ import type { Ids } from '../platform/ids.js';
 import { cleanJsonText, MAX_JSON_DEPTH, nestsDeeper, stringifyDeep } from '../platform/json-text.js';
 import type { Logger } from '../platform/log.js';
 import type { Metrics } from '../platform/metrics.js';
+import { inSpan } from '../platform/telemetry.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
 import type { JsonObject, Refusal, RunEvent } from './run-event.js';
@@ -124,7 +125,9 @@ export class IntakeService {
   ): Promise<IntakeOutcome> {
     requireScope(principal, 'ingest');
     const stopTimer = this.#deps.metrics.ackSeconds.startTimer();
-    const answers = events.length === 0 ? [] : await this.#deps.sink.write(events);
+    const span = { attributes: { 'tracewell.protocol': protocol, 'tracewell.runs': events.length } };
+    const answers =
+      events.length === 0 ? [] : await inSpan('intake.write', span, () => this.#deps.sink.write(events));
     stopTimer();
     const refused = [...refusals];
     const accepted = new Set<string>();

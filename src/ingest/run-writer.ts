@@ -18,6 +18,7 @@ import { isTransient, sqlState } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
+import { callerSpan, inSharedSpan, markFailed } from '../platform/telemetry.js';
 import { FEED_TOPIC } from '../live/feed.js';
 import { DEFAULT_PROJECT } from './project-resolver.js';
 import type { ProjectResolver } from './project-resolver.js';
@@ -50,6 +51,7 @@ export interface RunWriterDeps {
 
 interface Submission {
   readonly events: readonly RunEvent[];
+  readonly caller: ReturnType<typeof callerSpan>;
   readonly bytes: number;
   readonly refusals: (Refusal | undefined)[];
   /** Batches that still hold events of this submission. */
@@ -94,6 +96,7 @@ export class RunWriter {
     return new Promise((resolve, reject) => {
       const submission: Submission = {
         events,
+        caller: callerSpan(),
         bytes: 0,
         refusals: new Array<Refusal | undefined>(events.length).fill(undefined),
         open: events.length,
@@ -128,7 +131,11 @@ export class RunWriter {
   async #runLane(): Promise<void> {
     // Requests that arrive in the same turn of the event loop belong into one batch.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.#queue.length > 0) await this.#flush(this.#take());
+    while (this.#queue.length > 0) {
+      const batch = this.#take();
+      const callers = () => batch.map(({ submission }) => submission.caller);
+      await inSharedSpan('runs.flush', callers, { 'tracewell.runs': batch.length }, () => this.#flush(batch));
+    }
     this.#busyLanes -= 1;
     if (this.#busyLanes === 0) this.#idle?.();
   }
@@ -155,6 +162,7 @@ export class RunWriter {
       const reported = isTransient(error)
         ? new AppError('UNAVAILABLE', 'The database cannot be reached at the moment.', { cause: error })
         : error;
+      markFailed(error);
       this.#deps.log.error({ err: error, events: batch.length }, 'a batch of runs could not be written');
       for (const submission of new Set(batch.map((entry) => entry.submission))) submission.reject(reported);
     }

@@ -1,6 +1,7 @@
 /** Structured logs. No bodies, no variables, no credentials: what may not be logged is not given to a logger. */
 import { pino } from 'pino';
 import type { Logger } from 'pino';
+import { traceFields } from './telemetry.js';
 
 export type { Logger } from 'pino';
 
@@ -8,6 +9,7 @@ export function createLogger(level: string, service: string): Logger {
   return pino({
     level,
     base: { service },
+    mixin: traceFields,
     redact: {
       paths: [
         '*.authorization',

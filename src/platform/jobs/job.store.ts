@@ -50,6 +50,12 @@ export interface NewJob {
   /** ISO time; null is now. */
   readonly runAt: string | null;
   readonly actor: string | null;
+  /** Of the span that asks for it. */
+  readonly traceparent: string | null;
+}
+
+export interface ClaimedJob extends JobRow {
+  readonly traceparent: string | null;
 }
 
 type DeliveryRow = Delivery & { readonly id: string };
@@ -70,9 +76,9 @@ export class JobStore {
   async insert(tx: Queryable, job: NewJob): Promise<Delivery | undefined> {
     const { rows } = await tx.query<DeliveryRow>(
       `/* jobs.insert */
-      insert into jobs (id, workspace_id, name, queue, dedupe_key, payload, max_attempts, actor, state, waiting_reason,
-        run_at, priority)
-      select $1::uuid, $2::uuid, $3, $4::text, $5, $6::jsonb, $7, $8,
+      insert into jobs (id, workspace_id, name, queue, dedupe_key, payload, max_attempts, actor, traceparent, state,
+        waiting_reason, run_at, priority)
+      select $1::uuid, $2::uuid, $3, $4::text, $5, $6::jsonb, $7, $8, $10,
         case when $9::timestamptz > now() then 'waiting' else 'queued' end,
         case when $9::timestamptz > now() then 'scheduled' end,
         coalesce($9::timestamptz, now()),
@@ -93,6 +99,7 @@ export class JobStore {
         job.maxAttempts,
         job.actor,
         job.runAt,
+        job.traceparent,
       ],
     );
     return rows[0];
@@ -122,8 +129,8 @@ export class JobStore {
    * second delivery of a running job counts only if it is the engine's own (it saw the lock expire) or the heartbeat
    * stopped. An execution that ended without a word gives its attempt back and counts as a crash.
    */
-  async claim(db: Queryable, jobId: string, delivery: number): Promise<JobRow | undefined> {
-    const { rows } = await db.query<JobRow & Record<string, unknown>>(
+  async claim(db: Queryable, jobId: string, delivery: number): Promise<ClaimedJob | undefined> {
+    const { rows } = await db.query<ClaimedJob & Record<string, unknown>>(
       `/* jobs.claim */
       update jobs set
         state = 'running',
@@ -139,7 +146,7 @@ export class JobStore {
           or (state = 'waiting' and run_at <= clock_timestamp() + interval '1 second')
           or (state = 'running' and (delivery = $2 or heartbeat_at < clock_timestamp() - $3 * interval '1 second'))
         )
-      returning ${JOB_COLUMNS}`,
+      returning ${JOB_COLUMNS}, traceparent`,
       [jobId, delivery, HEARTBEAT_LOST_SECONDS],
     );
     return rows[0];

@@ -5,6 +5,7 @@
 import type { Queryable } from '../db.js';
 import type { Doorbell } from '../doorbell.js';
 import type { Ids } from '../ids.js';
+import { activeTraceparent } from '../telemetry.js';
 import { addInTransaction } from './bullmq-postgres.js';
 import { deliveryId } from './job.js';
 import type { Delivery, JobContract } from './job.js';
@@ -74,6 +75,7 @@ export class JobQueue {
         maxAttempts: contract.attempts,
         runAt: options.runAt?.toISOString() ?? null,
         actor: options.actor ?? null,
+        traceparent: activeTraceparent(),
       });
       if (made !== undefined) {
         await this.deliver(tx, [made]);

@@ -8,6 +8,7 @@ import { transaction } from '../db.js';
 import type { Doorbell } from '../doorbell.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../log.js';
+import { annotate, inLinkedSpan, markFailed } from '../telemetry.js';
 import { Undeliverable } from './engine.js';
 import type { Deliver } from './engine.js';
 import {
@@ -168,7 +169,10 @@ export class JobRunner<S> {
     if (job.crashes >= MAX_CRASHES) {
       return this.fail(job, implementation.contract, `Its process died ${job.crashes} times while it ran.`);
     }
-    await this.execute(job, implementation);
+    const attributes = { 'tracewell.job.name': job.name, 'tracewell.job.id': job.id };
+    await inLinkedSpan(`job ${job.name}`, job.traceparent, attributes, () =>
+      this.execute(job, implementation),
+    );
   }
 
   private async execute(job: JobRow, { contract, handler }: JobImplementation<S>): Promise<void> {
@@ -197,10 +201,11 @@ export class JobRunner<S> {
       });
       await abortable(work, signal);
       const outcome = await this.succeed(execution, contract);
-      observer?.ended?.(job, outcome, seconds(began));
+      this.ended(job, outcome, seconds(began));
     } catch (error) {
       const outcome = await this.settle(execution, contract, error);
-      observer?.ended?.(job, outcome, seconds(began));
+      if (outcome === 'failed' || outcome === 'retried') markFailed(error);
+      this.ended(job, outcome, seconds(began));
       if (outcome === 'failed') throw new Undeliverable(messageOf(error));
     } finally {
       clearTimeout(deadline);
@@ -208,6 +213,11 @@ export class JobRunner<S> {
       if (this.executions.size === 0) for (const resolve of this.idle) resolve();
     }
   }
+
+  private readonly ended: Required<RunnerObserver>['ended'] = (job, outcome, took) => {
+    this.options.observer?.ended?.(job, outcome, took);
+    annotate({ 'tracewell.job.outcome': outcome, 'tracewell.job.attempt': job.attempts });
+  };
 
   private makeClaim(execution: Execution, contract: JobContract): JobClaim {
     const { pool, store } = this.options;

@@ -1,5 +1,8 @@
 /** The GraphQL API over the services of app.ts: resolver instances, schema, and how an operation is run. */
 import type { App } from './app.js';
+import { ExperimentLoaders } from './experiments/experiment.loaders.js';
+import { ExperimentResolver, ExperimentRowResolver } from './experiments/experiment.resolver.js';
+import { EXPERIMENT_NODE } from './experiments/experiment.types.js';
 import { FeedbackConfigResolver } from './feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from './feedback/feedback.resolver.js';
 import { FEEDBACK_NODE } from './feedback/feedback.types.js';
@@ -32,6 +35,7 @@ import { RunShareResolver } from './sharing/run-share.resolver.js';
 import { ApiKeyResolver, apiKeyNodes } from './tenancy/api-key.resolver.js';
 import { MemberResolver } from './tenancy/member.resolver.js';
 import { trustedScope } from './tenancy/principal.js';
+import { RateLimitResolver } from './tenancy/rate-limit.resolver.js';
 import { ViewerResolver } from './tenancy/viewer.resolver.js';
 import { WorkspaceResolver, workspaceNodes } from './tenancy/workspace.resolver.js';
 import { ThreadResolver } from './threads/thread.resolver.js';
@@ -44,6 +48,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new RunLoaders({ service: runs, principal: requirePrincipal(context) });
   const jobLoaders: LoaderFactory<JobLoaders> = (context) =>
     new JobLoaders({ service: jobs, principal: requirePrincipal(context) });
+  const experimentLoaders: LoaderFactory<ExperimentLoaders> = (context) =>
+    new ExperimentLoaders({ service: app.experiments, principal: requirePrincipal(context) });
   const links: AttachmentLinks = {
     presign: ({ workspaceId, runId, name }) =>
       `${publicUrl ?? ''}${app.attachments.presign(trustedScope(workspaceId), runId, name)}`,
@@ -52,11 +58,18 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
   const runResolver = new RunResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const projectResolver = new ProjectsResolver({ projects, cursors, loaders: projectLoaders });
   const jobResolver = new JobResolver({ jobs, cursors, loaders: jobLoaders });
+  const experimentResolver = new ExperimentResolver({
+    experiments: app.experiments,
+    cursors,
+    loaders: experimentLoaders,
+    projectLoaders,
+  });
   const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
   const traceResolver = new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
     .register('Workspace', workspaceNodes(workspaces))
+    .register(EXPERIMENT_NODE, experimentResolver.loadNodes)
     .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
     .register(JOB_NODE, jobResolver.loadNodes)
     .register(PROJECT_NODE, projectResolver.loadNodes)
@@ -69,11 +82,14 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     jobResolver,
     feedbackResolver,
     new ApiKeyResolver({ keys, cursors }),
+    experimentResolver,
+    new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
     new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),
     new FilterResolver(),
     new LiveResolver({ links }),
     new MemberResolver({ members, cursors }),
     new NodeResolver({ nodeTypes }),
+    new RateLimitResolver({ clock: app.clock }),
     new RunFeedbackResolver({ feedback, cursors }),
     new RunIntakeResolver({ intake: app.intake, ids: app.ids }),
     new RunShareResolver({ shares: app.shares, publicUrl }),

@@ -2,6 +2,14 @@
 import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
 
+/** What an operation was charged, and what its key has left. */
+export interface Allowance {
+  readonly requested: number;
+  readonly remaining: number;
+  readonly limit: number;
+  readonly restoreRatePerSecond: number;
+}
+
 /** Makes a loader (or any per-operation cache) from the context. The function's identity is its key. */
 export type LoaderFactory<T> = (context: GraphqlContext) => T;
 
@@ -13,6 +21,8 @@ export interface GraphqlContext {
   /** Aborted when the client goes away or the operation's time is up. */
   readonly signal: AbortSignal;
   readonly requestId: string;
+  /** Set when the operation was admitted, for callers with an allowance. */
+  allowance?: Allowance;
 }
 
 /**

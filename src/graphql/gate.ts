@@ -15,6 +15,7 @@ import type { DocumentNode, GraphQLSchema, OperationDefinitionNode } from 'graph
 import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
 import { accessOf } from './access.js';
+import type { Allowance } from './context.js';
 import { PriceList } from './cost.js';
 import type { Price } from './cost.js';
 import { DOCUMENT_LIMITS, measureDocument, tooComplex } from './document-limits.js';
@@ -69,12 +70,8 @@ export interface OperationRequest extends Caller {
   readonly query: string;
 }
 
-export interface CostReport {
-  readonly requested: number;
+export interface CostReport extends Allowance {
   readonly actual: number;
-  readonly remaining: number;
-  readonly limit: number;
-  readonly restoreRatePerSecond: number;
 }
 
 export interface Admitted {
@@ -83,6 +80,8 @@ export interface Admitted {
   readonly operation: OperationDefinitionNode;
   /** Cost points that were charged. */
   readonly cost: number;
+  /** Undefined for callers without an allowance. */
+  readonly allowance: Allowance | undefined;
   /**
    * Gives back what was charged too much, judged by the result's data, and reports. Undefined for callers without
    * an allowance. Call at most once.
@@ -173,7 +172,8 @@ export class OperationGate {
     const limiter = this.#limiter;
     const key = caller.principal?.keyId;
     if (limiter === undefined || key === undefined) {
-      return { ok: true, document, operation, cost, settle: () => Promise.resolve(undefined) };
+      const settle = (): Promise<undefined> => Promise.resolve(undefined);
+      return { ok: true, document, operation, cost, allowance: undefined, settle };
     }
     const decision = await limiter.take(key, 'cost', cost);
     if (!decision.allowed) return refused(outOfAllowance(decision, cost));
@@ -183,7 +183,8 @@ export class OperationGate {
       if (actual < cost) await limiter.refund(key, 'cost', cost - actual);
       return { requested: cost, actual, ...standing(decision, decision.remaining + cost - actual) };
     };
-    return { ok: true, document, operation, cost, settle };
+    const allowance = { requested: cost, ...standing(decision, decision.remaining) };
+    return { ok: true, document, operation, cost, allowance, settle };
   }
 
   #judge(document: DocumentNode): Verdict {

@@ -1,4 +1,5 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
+import { ExperimentResolver, ExperimentRowResolver } from '../experiments/experiment.resolver.js';
 import { FeedbackConfigResolver } from '../feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from '../feedback/feedback.resolver.js';
 import { RunFeedbackResolver } from '../feedback/run-feedback.resolver.js';
@@ -13,6 +14,7 @@ import { TraceResolver } from '../runs/trace.resolver.js';
 import { RunShareResolver } from '../sharing/run-share.resolver.js';
 import { ApiKeyResolver } from '../tenancy/api-key.resolver.js';
 import { MemberResolver } from '../tenancy/member.resolver.js';
+import { RateLimitResolver } from '../tenancy/rate-limit.resolver.js';
 import { ViewerResolver } from '../tenancy/viewer.resolver.js';
 import { WorkspaceResolver } from '../tenancy/workspace.resolver.js';
 import { ThreadResolver } from '../threads/thread.resolver.js';
@@ -23,6 +25,8 @@ export type ResolverClass = new (...dependencies: never[]) => object;
 
 export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   ApiKeyResolver,
+  ExperimentResolver,
+  ExperimentRowResolver,
   FeedbackConfigResolver,
   FeedbackResolver,
   FilterResolver,
@@ -31,6 +35,7 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   MemberResolver,
   NodeResolver,
   ProjectsResolver,
+  RateLimitResolver,
   RunFeedbackResolver,
   RunIntakeResolver,
   RunResolver,

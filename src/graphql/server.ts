@@ -14,11 +14,12 @@ import { GraphQLError } from 'graphql';
 import type { GraphQLFormattedError, GraphQLSchema } from 'graphql';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
+import { rateLimitHeaders } from '../tenancy/rate-limit-headers.js';
 import type { GraphqlContext } from './context.js';
 import { refusalOf, retryAfterOf, statusOf } from './errors.js';
 import type { ErrorPresenter, ErrorSite } from './errors.js';
 import type { Executor } from './executor.js';
-import type { Admission, OperationGate } from './gate.js';
+import type { Admission, CostReport, OperationGate } from './gate.js';
 import { stringifyWithRawJson } from './raw-json.js';
 import type { TrustedDocuments } from './trusted-documents.js';
 
@@ -156,7 +157,10 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
             principal: contextValue.principal,
             kind: 'http',
           });
-          if (admission.ok) return null;
+          if (admission.ok) {
+            if (admission.allowance !== undefined) contextValue.allowance = admission.allowance;
+            return null;
+          }
           const errors = admission.errors.map((error) =>
             presenter.present(error, siteOf(contextValue, operationName)),
           );
@@ -170,7 +174,10 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
           const result = response.body.singleResult;
           if (admission?.ok === true) {
             const cost = await admission.settle(result.data);
-            if (cost !== undefined) result.extensions = { ...result.extensions, cost };
+            if (cost !== undefined) {
+              result.extensions = { ...result.extensions, cost };
+              setAll(response.http.headers, rateLimitHeaders('cost', cost));
+            }
           }
           const refusal = errors?.map(refusalOf).find((found) => found?.retryAfterSeconds !== undefined);
           // With part of the data there, a retry of the whole would repeat what succeeded.
@@ -187,11 +194,17 @@ function hasData(data: unknown): boolean {
   return typeof data === 'object' && data !== null && Object.values(data).some((value) => value !== null);
 }
 
+function setAll(headers: HeaderMap, values: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(values)) headers.set(name, value);
+}
+
 function headFor(error: GraphQLFormattedError | undefined): { status: number; headers: HeaderMap } {
   const headers = new HeaderMap();
   if (error === undefined) return { status: 500, headers };
   const retryAfter = retryAfterOf(error);
   if (retryAfter !== undefined) headers.set('retry-after', String(retryAfter));
+  const cost = error.extensions?.['cost'];
+  if (cost !== undefined) setAll(headers, rateLimitHeaders('cost', cost as CostReport));
   return { status: statusOf(error), headers };
 }
 
@@ -283,7 +296,7 @@ async function answer(
       context: async () => contextOf(() => contextFor(request, controller.signal)),
     });
     if (body.kind !== 'complete') throw new Error('Incremental delivery is not offered.');
-    for (const [name, value] of headers) void reply.header(name, value);
+    for (const [name, value] of headers) void reply.header(name, joined(reply, name, value));
     return await reply
       .code(status ?? 200)
       .header('cache-control', 'no-store')
@@ -292,6 +305,12 @@ async function answer(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The key's allowance of requests is on the reply already; that of cost points comes beside it. */
+function joined(reply: FastifyReply, name: string, value: string): string {
+  const said = name.startsWith('ratelimit') ? reply.getHeader(name) : undefined;
+  return typeof said === 'string' ? `${said}, ${value}` : value;
 }
 
 /** Apollo takes the status of a failed context from the error. */

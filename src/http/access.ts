@@ -7,6 +7,7 @@ import { AppError, RETRY_AFTER_SECONDS } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
+import { rateLimitHeaders } from '../tenancy/rate-limit-headers.js';
 import type { Authenticate, RateClass, RateLimit } from './ports.js';
 
 export interface AccessDeps {
@@ -57,7 +58,10 @@ async function charge(
   reply: FastifyReply,
 ): Promise<void> {
   const decision = await deps.rateLimiter.take(principal.keyId, rateClass, 1);
-  void reply.header('x-ratelimit-limit', decision.limit).header('x-ratelimit-remaining', decision.remaining);
+  void reply
+    .header('x-ratelimit-limit', decision.limit)
+    .header('x-ratelimit-remaining', decision.remaining)
+    .headers(rateLimitHeaders(rateClass, decision));
   if (decision.allowed) return;
   deps.metrics.ingestShed.inc({ reason: 'rate' });
   // Tracing clients give up after a few tries: a short wait would only spend them.

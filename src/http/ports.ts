@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '../platform/errors.js';
 import type { Principal, Scope } from '../tenancy/principal.js';
+import type { Standing } from '../tenancy/rate-limit-headers.js';
 import type { BodyReader } from './body.js';
 
 type HeaderValue = string | readonly string[] | undefined;
@@ -18,10 +19,8 @@ export interface Authenticate {
 
 export type RateClass = 'ingest' | 'api';
 
-interface RateDecision {
+interface RateDecision extends Standing {
   readonly allowed: boolean;
-  readonly remaining: number;
-  readonly limit: number;
   readonly retryAfterSeconds: number;
 }
 

@@ -123,6 +123,7 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
     ],
   },
   run: { opens: ['read'], args: (names) => [{ id: names.run }, { id: names.child }] },
+  rateLimit: { opens: 'any', args: () => [{}] },
   runStats: {
     opens: ['read'],
     args: (names) => [

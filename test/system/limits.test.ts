@@ -43,6 +43,8 @@ describe('allowances', () => {
     expect(refused.body).toMatchObject({ error: 'RATE_LIMITED' });
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     expect(refused.headers.get('x-ratelimit-limit')).toBe('5');
+    expect(refused.headers.get('ratelimit-policy')).toBe('"api";q=5;w=60');
+    expect(refused.headers.get('ratelimit')).toMatch(/^"api";r=0;t=\d+$/);
 
     // Another key, and another kind of request, have allowances of their own.
     expect((await http('/sessions', { key: keys.only.read.secret })).status).toBe(200);
@@ -54,6 +56,27 @@ describe('allowances', () => {
     const shed = await http('/runs', { key, body: newRun() });
     // Tracing clients try three times: the first wait must be worth it.
     expect(Number(shed.headers.get('retry-after'))).toBeGreaterThanOrEqual(10);
+  });
+
+  test('a query can ask what it costs and what is left', async () => {
+    const { gql, keys } = await started({ GRAPHQL_COST_PER_MINUTE: '100' });
+    const before = Date.now();
+    const query = '{ rateLimit { cost limit remaining resetAt } projects(first: 20) { nodes { name } } }';
+    const { body } = await gql(query, {}, { key: keys.full.secret });
+    const { requested } = (body.extensions as { cost: { requested: number } }).cost;
+    expect(body.data?.['rateLimit']).toEqual({
+      cost: requested,
+      limit: 100,
+      remaining: 100 - requested,
+      resetAt: expect.any(String),
+    });
+    const { resetAt } = body.data?.['rateLimit'] as { resetAt: string };
+    const seconds = (Date.parse(resetAt) - before) / 1_000;
+    expect(seconds).toBeGreaterThanOrEqual(Math.ceil((requested * 60) / 100));
+    expect(seconds).toBeLessThan(Math.ceil((requested * 60) / 100) + 30);
+    expect((await gql('{ rateLimit { cost } }', {})).body.errors?.[0]?.extensions?.code).toBe(
+      'UNAUTHENTICATED',
+    );
   });
 
   test('GraphQL operations say what they cost and are refused when the allowance is used up', async () => {
@@ -72,12 +95,17 @@ describe('allowances', () => {
     const { requested = 0, actual = 0, remaining = 0, limit } = cost;
     expect(actual).toBeLessThan(requested);
     expect([limit, remaining]).toEqual([100, 100 - actual]);
+    expect(first.headers.get('ratelimit-policy')).toMatch(/^"api";q=\d+;w=60, "cost";q=100;w=60$/);
+    expect(first.headers.get('ratelimit')).toMatch(
+      new RegExp(`^"api";r=\\d+;t=\\d+, "cost";r=${remaining};t=${Math.ceil((actual * 60) / 100)}$`),
+    );
 
     const refused = await gql('{ runStats { rows { runCount } } }', {}, { key });
     expect(refused.status).toBe(429);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     const extensions = refused.body.errors?.[0]?.extensions;
     expect(extensions).toMatchObject({ code: 'RATE_LIMITED', cost: { limit: 100, actual: 0 } });
+    expect(refused.headers.get('ratelimit')).toMatch(/, "cost";r=\d+;t=\d+$/);
     // What was refused costs nothing.
     const again = await gql('{ viewer { scopes } }', {}, { key });
     expect(again.status).toBe(200);

@@ -7,6 +7,7 @@ import type pg from 'pg';
 import { AttachmentService } from './attachments/attachment.service.js';
 import { AttachmentStore } from './attachments/attachment.store.js';
 import type { Config } from './config.js';
+import { ExperimentService } from './experiments/experiment.service.js';
 import { FeedbackConfigService } from './feedback/feedback-config.service.js';
 import { FeedbackConfigStore } from './feedback/feedback-config.store.js';
 import { FeedbackStatsStore } from './feedback/feedback-stats.store.js';
@@ -69,6 +70,8 @@ export interface AppOptions {
   readonly config: Config;
   readonly databaseUrl: string;
   readonly pepper: string;
+  /** What statements on behalf of a workspace run as (see prepareInstallation). */
+  readonly databaseRole?: string | undefined;
   readonly log: Logger;
   readonly lifecycle: Lifecycle;
 }
@@ -92,9 +95,10 @@ export interface Foundation {
   readonly log: Logger;
 }
 
-function createFoundation({ config, databaseUrl, pepper, log, lifecycle }: AppOptions): Foundation {
+function createFoundation(options: AppOptions): Foundation {
+  const { config, databaseUrl, databaseRole: role, pepper, log, lifecycle } = options;
   const pool = (name: string, max: number, statementTimeoutMs: number): pg.Pool => {
-    const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, log });
+    const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, role, log });
     lifecycle.onStop(`pool ${name}`, () => made.end());
     return made;
   };
@@ -176,6 +180,8 @@ function createIngest(
     name: 'ingest',
     max: config.ingest.lanes,
     statementTimeoutMs: 10_000,
+    // Used by the run writer alone, whose transactions hold what several workspaces have sent.
+    rows: 'everywhere',
     log,
   });
   lifecycle.onStop('pool ingest', () => pool.end());
@@ -234,6 +240,7 @@ function createReading(
       ids,
     }),
     threads: new ThreadService({ threads: new ThreadStore({ db: reads }), days, search }),
+    experiments: new ExperimentService({ db: reads }),
     shares: new RunShareService({ store: new RunShareStore({ db: writes }), runs, clock }),
   };
 }

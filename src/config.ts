@@ -48,6 +48,13 @@ const settings = z.object({
   DATABASE_URL: url(['postgres:', 'postgresql:'])
     .optional()
     .describe('Postgres 15 or newer. Default: an embedded Postgres in TRACEWELL_DATA_DIR.'),
+  DATABASE_ROLE: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_]{0,62}$/, 'must be a plain role name')
+    .optional()
+    .describe(
+      'Role that statements of callers run as where the login role bypasses row-level security. Default: `tracewell_app`, made at start.',
+    ),
   REDIS_URL: url(['redis:', 'rediss:'])
     .optional()
     .describe('Redis 6.2 or newer for jobs and doorbells. Default: both run on Postgres.'),
@@ -137,7 +144,11 @@ export interface Config {
   readonly gateway: { readonly host: string; readonly port: number; readonly publicUrl: string | undefined };
   readonly workers: { readonly port: number };
   /** `url` is undefined where the embedded Postgres is to be used. */
-  readonly database: { readonly url: Secret | undefined; readonly readConnections: number };
+  readonly database: {
+    readonly url: Secret | undefined;
+    readonly role?: string | undefined;
+    readonly readConnections: number;
+  };
   readonly redis:
     | { readonly kind: 'none' }
     | { readonly kind: 'redis'; readonly url: Secret; readonly allowVolatile: boolean };
@@ -188,7 +199,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   return Object.freeze({
     gateway: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, '') },
     workers: { port: s.WORKER_PORT },
-    database: { url: secret(s.DATABASE_URL), readConnections: s.READ_CONNECTIONS },
+    database: { url: secret(s.DATABASE_URL), role: s.DATABASE_ROLE, readConnections: s.READ_CONNECTIONS },
     redis:
       s.REDIS_URL === undefined
         ? { kind: 'none' as const }

@@ -8,16 +8,20 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import type { Config } from './config.js';
 import { systemClock } from './platform/clock.js';
+import { connectionConfig } from './platform/db.js';
 import { systemIds } from './platform/ids.js';
 import { prepareQueueSchema } from './platform/jobs/bullmq-postgres.js';
 import type { Logger } from './platform/log.js';
 import { migrate } from './platform/migrate.js';
+import { prepareRowSecurity } from './platform/row-security.js';
 import { bootstrapInstallation } from './tenancy/bootstrap.js';
 import type { Bootstrapped } from './tenancy/bootstrap.js';
 import { loadPepper } from './tenancy/pepper.js';
 
 export interface Installation extends Bootstrapped {
   readonly pepper: string;
+  /** What statements on behalf of a workspace run as; undefined: as who has logged in. */
+  readonly databaseRole: string | undefined;
 }
 
 /** prisma/migrations, beside the sources and beside the build. */
@@ -41,7 +45,7 @@ export function newestMigration(): string {
 
 /** Brings the database into the state this version needs. */
 export async function prepareInstallation(options: {
-  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis'>>;
+  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis' | 'database'>>;
   databaseUrl: string;
   log: Logger;
 }): Promise<Installation> {
@@ -49,10 +53,10 @@ export async function prepareInstallation(options: {
   await migrate(databaseUrl, migrationsDirectory(), log);
   // Without a Redis, jobs are enqueued straight into these tables, by gateways too.
   if (config.redis?.kind !== 'redis') await prepareQueueSchema(databaseUrl);
+  const databaseRole = await prepareRowSecurity({ url: databaseUrl, wanted: config.database?.role, log });
   const pool = new pg.Pool({
-    connectionString: databaseUrl,
+    ...connectionConfig({ url: databaseUrl, name: 'installation', statementTimeoutMs: 60_000 }),
     max: 1,
-    application_name: 'tracewell-installation',
   });
   try {
     const pepper = await loadPepper(pool, config.keyPepper?.reveal());
@@ -63,7 +67,7 @@ export async function prepareInstallation(options: {
       ids: systemIds,
       clock: systemClock,
     });
-    return { ...made, pepper };
+    return { ...made, pepper, databaseRole };
   } finally {
     await pool.end();
   }

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../src/platform/clock.js';
 import { transaction } from '../src/platform/db.js';
+import { everywhere } from '../src/platform/db-scope.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
 import type { Ids } from '../src/platform/ids.js';
 import { OutboxDispatcher } from '../src/platform/jobs/dispatcher.js';
@@ -89,8 +90,10 @@ export async function startWorkers<S>(options: WorkerGroupOptions<S>): Promise<W
     // A schedule of another version; reconciling removes it.
     if (contract?.schedule === undefined) return;
     const { payload } = contract.schedule;
-    await transaction(pool, (tx) =>
-      queue.enqueue(tx, contract, payload, { workspaceId: null, actor: 'schedule' }),
+    await everywhere('jobs', () =>
+      transaction(pool, (tx) =>
+        queue.enqueue(tx, contract, payload, { workspaceId: null, actor: 'schedule' }),
+      ),
     );
     queue.wake();
   };

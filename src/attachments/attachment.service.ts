@@ -5,6 +5,7 @@
 import { INTAKE_LIMITS } from '../ingest/limits.js';
 import type { AttachmentRef, Refusal } from '../ingest/run-event.js';
 import type { Clock } from '../platform/clock.js';
+import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import { trustedScope } from '../tenancy/principal.js';
@@ -59,14 +60,19 @@ export class AttachmentService {
     const target = readToken(this.#key, token, this.#deps.clock.now().getTime() / 1_000);
     if (target === undefined) throw new AppError('UNAUTHENTICATED', 'This link is not valid or has expired.');
     const scope = trustedScope(target.workspaceId);
-    const attachment = await this.#deps.store.find(scope, target.runId, target.name);
+    const attachment = await inWorkspace(scope.workspaceId, () =>
+      this.#deps.store.find(scope, target.runId, target.name),
+    );
     if (attachment === undefined) throw new AppError('NOT_FOUND', 'Attachment not found.');
     return { attachment, chunks: this.#chunks(scope, attachment) };
   }
 
   async *#chunks(scope: WorkspaceScope, attachment: Attachment): AsyncGenerator<Buffer, void, undefined> {
     for (let sent = 0, position = 0; sent < attachment.size; position += 1) {
-      const data = await this.#deps.store.readChunk(scope, attachment.id, position);
+      // Each by itself: who pulls at the stream is not who opened it.
+      const data = await inWorkspace(scope.workspaceId, () =>
+        this.#deps.store.readChunk(scope, attachment.id, position),
+      );
       // Replaced or deleted while it was being read: better a broken download than a short one that looks whole.
       if (data === undefined) throw new Error('An attachment changed while it was read.');
       sent += data.length;

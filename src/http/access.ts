@@ -3,6 +3,7 @@
  * then the scope, then the key's allowance.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { inWorkspace } from '../platform/db-scope.js';
 import { AppError, RETRY_AFTER_SECONDS } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import { requireScope } from '../tenancy/principal.js';
@@ -39,6 +40,11 @@ export function installAccess(app: FastifyInstance, deps: AccessDeps): void {
     if (access !== 'optional' && access !== 'any') requireScope(principal, access);
     request.principal = principal;
     await charge(deps, principal, rateClass ?? 'api', reply);
+  });
+  // The last hook, and with a callback: only so does the handler run inside. Bodies are read before, in any context.
+  app.addHook('preHandler', (request, _reply, done) => {
+    if (request.principal === undefined) done();
+    else inWorkspace(request.principal.workspaceId, done);
   });
 }
 

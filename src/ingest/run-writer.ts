@@ -15,6 +15,7 @@
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import { isTransient, sqlState } from '../platform/db.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
@@ -124,7 +125,8 @@ export class RunWriter {
   #startLanes(): void {
     while (this.#busyLanes < this.#deps.lanes && this.#queue.length > 0) {
       this.#busyLanes += 1;
-      void this.#runLane();
+      // A lane outlives the request that starts it, and writes what others have sent too.
+      void everywhere('run writing', () => this.#runLane());
     }
   }
 

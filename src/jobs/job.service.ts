@@ -1,5 +1,6 @@
 /** What callers may know about the jobs of their workspace, and the one thing they may do: cancel. */
 import type { Queryable } from '../platform/db.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import type { JobStore } from '../platform/jobs/job.store.js';
 import { CANCEL_TOPIC } from '../platform/jobs/queue.js';
@@ -46,7 +47,10 @@ export class JobService {
   async whyWaiting(principal: Principal, jobs: readonly Job[]): Promise<(Waiting | null)[]> {
     requireScope(principal, 'read');
     const queued = jobs.filter((job) => job.state === 'queued').map((job) => job.uuid);
-    const facts = queued.length === 0 ? undefined : await this.deps.queue.waitingFacts(this.deps.db, queued);
+    const facts =
+      queued.length === 0
+        ? undefined
+        : await everywhere('place in line', () => this.deps.queue.waitingFacts(this.deps.db, queued));
     return jobs.map((job) => whyWaiting(job, facts?.get(job.uuid)));
   }
 

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../platform/clock.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import type { Logger } from '../platform/log.js';
 import { beforeXid, isTrimmed, wholeRow } from './feed-position.js';
@@ -76,7 +77,7 @@ export class FeedReader {
       this.#rung = true;
       this.#wake();
     });
-    this.#running = this.#run().finally(silence);
+    this.#running = everywhere('feed reading', () => this.#run()).finally(silence);
   }
 
   /** Waits for the delivery under way. Idempotent. */
@@ -150,7 +151,8 @@ export class FeedReader {
   async #lagSeconds(): Promise<number> {
     const silent = (this.#deps.clock.now().getTime() - this.#lastReadMs) / 1_000;
     if (this.#position === undefined) return silent;
-    return this.#deps.store.lagSeconds(this.#position).catch(() => silent);
+    const position = this.#position;
+    return everywhere('feed reading', () => this.#deps.store.lagSeconds(position)).catch(() => silent);
   }
 }
 

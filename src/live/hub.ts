@@ -3,6 +3,7 @@
  * their events; a stream that cannot keep up reads the log by itself and harms nobody.
  */
 import type { Clock } from '../platform/clock.js';
+import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
 import { comparePositions, foreignCursor, laterOf } from './feed-position.js';
@@ -123,7 +124,11 @@ export class Hub implements FeedSink {
       if (own === undefined) byWorkspace.set(row.workspaceId, [row]);
       else own.push(row);
     }
-    await Promise.all([...byWorkspace].map(([workspaceId, own]) => this.#deliverWorkspace(workspaceId, own)));
+    await Promise.all(
+      [...byWorkspace].map(([workspaceId, own]) =>
+        inWorkspace(workspaceId, () => this.#deliverWorkspace(workspaceId, own)),
+      ),
+    );
     this.#settled = laterOf(this.#position('settled'), upTo);
   }
 

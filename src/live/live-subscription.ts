@@ -13,6 +13,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isTransient } from '../platform/db.js';
+import { inWorkspace } from '../platform/db-scope.js';
 import { trustedScope } from '../tenancy/principal.js';
 import { comparePositions, isTrimmed, laterOf, wholeRow } from './feed-position.js';
 import type { FeedPosition } from './feed-position.js';
@@ -258,7 +259,9 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
     const epoch = this.#epoch;
     const from = this.#readTo;
     const scope = trustedScope(interest.workspaceId);
-    const { rows, floor } = await feed.readWorkspace(scope, interest.topic, from, until, PAGE_ROWS);
+    const { rows, floor } = await inWorkspace(interest.workspaceId, () =>
+      feed.readWorkspace(scope, interest.topic, from, until, PAGE_ROWS),
+    );
     if (this.#ended || this.#epoch !== epoch) return;
     if (isTrimmed(from, floor)) {
       this.#ready.push({ kind: 'Gap', from, position: floor, bytes: EVENT_BYTES });
@@ -275,7 +278,10 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
   async #makeReady(): Promise<void> {
     const epoch = this.#epoch;
     const size = batchSize(this.#deps.interest);
-    const events = await this.#deps.makeEvents(this.#page.slice(0, size), this.#deps.interest);
+    const { interest } = this.#deps;
+    const events = await inWorkspace(interest.workspaceId, () =>
+      this.#deps.makeEvents(this.#page.slice(0, size), interest),
+    );
     if (this.#ended || this.#epoch !== epoch) return;
     this.#page = this.#page.slice(size);
     this.#ready.push(...events);

@@ -4,8 +4,10 @@
  * would otherwise be waited for without end.
  */
 import pg from 'pg';
+import { EVERYWHERE, NOWHERE } from './db-scope.js';
 import type { Logger } from './log.js';
 import { preparingClient, StatementNames } from './prepared.js';
+import { ScopedPool } from './scoped-client.js';
 
 export type Row = Record<string, unknown>;
 
@@ -24,6 +26,10 @@ export interface PoolOptions {
   readonly max: number;
   readonly statementTimeoutMs: number;
   readonly log: Logger;
+  /** Whose rows its statements see: those of the scope they are called in (default), or all, for a pool of one use. */
+  readonly rows?: 'scope' | 'everywhere';
+  /** What statements run as that are held to a workspace. Default: who has logged in. See row-security.ts. */
+  readonly role?: string | undefined;
 }
 
 // Timestamps stay text ("2026-11-21 10:00:00.123456+00"): a Date would drop the microseconds. Counts that fit
@@ -40,7 +46,13 @@ types.setTypeParser(DATE, (text: string) => text);
 types.setTypeParser(TIMESTAMPTZ, (text: string) => text);
 
 /** The session settings every connection starts with. Times are printed in UTC, whatever the server's zone. */
-export function connectionConfig(options: Omit<PoolOptions, 'max' | 'log'>): pg.ClientConfig {
+export function connectionConfig(
+  options: Pick<PoolOptions, 'url' | 'name' | 'statementTimeoutMs' | 'rows' | 'role'>,
+): pg.ClientConfig {
+  const { rows = 'everywhere', role } = options;
+  const settings = ['TimeZone=UTC', 'DateStyle=ISO'];
+  settings.push(`app.workspace_id=${rows === 'everywhere' ? EVERYWHERE : NOWHERE}`);
+  if (rows === 'scope' && role !== undefined) settings.push(`role=${role}`);
   return {
     connectionString: options.url,
     application_name: `tracewell-${options.name}`,
@@ -51,17 +63,17 @@ export function connectionConfig(options: Omit<PoolOptions, 'max' | 'log'>): pg.
     query_timeout: options.statementTimeoutMs + 5_000,
     lock_timeout: Math.min(options.statementTimeoutMs, 10_000),
     idle_in_transaction_session_timeout: 10_000,
-    options: '-c TimeZone=UTC -c DateStyle=ISO',
+    options: settings.map((setting) => `-c ${setting}`).join(' '),
   };
 }
 
 export function createPool(options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({
-    ...connectionConfig(options),
-    max: options.max,
-    idleTimeoutMillis: 30_000,
-    Client: preparingClient(new StatementNames()),
-  });
+  const { rows = 'scope', role, max } = options;
+  const config = { ...connectionConfig({ ...options, rows }), max, idleTimeoutMillis: 30_000 };
+  const pool =
+    rows === 'scope'
+      ? new ScopedPool(config, role)
+      : new pg.Pool({ ...config, Client: preparingClient(new StatementNames()) });
   // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
   pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));
   keepProcessOnLostConnection(pool);

@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
+import { EVERYWHERE } from './db-scope.js';
 import type { Logger } from './log.js';
 
 // Any constant will do as long as nobody else uses it in this database.
@@ -48,7 +49,12 @@ async function readMigrations(directory: string): Promise<Migration[]> {
  */
 export async function migrate(url: string, directory: string, log: Logger): Promise<string[]> {
   const migrations = await readMigrations(directory);
-  const client = new pg.Client({ connectionString: url, application_name: 'tracewell-migrate' });
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: 'tracewell-migrate',
+    // Migrations that move rows move everybody's.
+    options: `-c app.workspace_id=${EVERYWHERE}`,
+  });
   await client.connect();
   try {
     await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);

@@ -36,8 +36,11 @@ export class StatementNames {
 type Query = (...args: unknown[]) => unknown;
 
 /** A client class for one pool: texts with values are prepared once they proved to be frequent. */
-export function preparingClient(names: StatementNames): typeof pg.Client {
-  class PreparingClient extends pg.Client {
+export function preparingClient(
+  names: StatementNames,
+  Client: typeof pg.Client = pg.Client,
+): typeof pg.Client {
+  class PreparingClient extends Client {
     constructor(config?: string | pg.ClientConfig) {
       super(config);
       const query = this.query.bind(this) as Query;

@@ -1,4 +1,5 @@
 /** What holders of a share link may read without a key: one trace, its feedback, and a page that shows it. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { FeedbackService } from '../feedback/feedback.service.js';
 import type { RouteModule } from '../http/ports.js';
@@ -27,8 +28,11 @@ const params = z.object({ token: z.string() });
 
 export function publicRoutes(options: PublicRoutesOptions): RouteModule {
   const { runs, feedback, shares, reader, publicUrl } = options;
-  const open = async (request: { params: unknown }): Promise<OpenedShare> =>
-    shares.open(parseBody(params, request.params).token);
+  /** A handler for whoever holds the link. */
+  const shared =
+    (handle: (opened: OpenedShare, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>) =>
+    async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+      shares.open(parseBody(params, request.params).token, (opened) => handle(opened, request, reply));
 
   return {
     name: 'public',
@@ -36,64 +40,79 @@ export function publicRoutes(options: PublicRoutesOptions): RouteModule {
     register(app) {
       const config = { access: 'public' } as const;
 
-      app.get('/public/:token/run', { config }, async (request, reply) => {
-        const { share, principal } = await open(request);
-        const run = await reader.one(principal, share.runId, baseUrl(request, publicUrl));
-        if (run === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
-        return sendJsonText(reply, run);
-      });
+      app.get(
+        '/public/:token/run',
+        { config },
+        shared(async ({ share, principal }, request, reply) => {
+          const run = await reader.one(principal, share.runId, baseUrl(request, publicUrl));
+          if (run === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
+          return sendJsonText(reply, run);
+        }),
+      );
 
-      app.get('/public/:token/run/:id', { config }, async (request, reply) => {
-        const { share, principal } = await open(request);
-        const id = idParam(request, 'Run');
-        const found = await runs.findRun(principal, id, ['traceId']);
-        const run =
-          found?.traceId === share.traceId
-            ? await reader.one(principal, id, baseUrl(request, publicUrl))
-            : undefined;
-        if (run === undefined) throw new AppError('NOT_FOUND', 'Run not found.');
-        return sendJsonText(reply, run);
-      });
+      app.get(
+        '/public/:token/run/:id',
+        { config },
+        shared(async ({ share, principal }, request, reply) => {
+          const id = idParam(request, 'Run');
+          const found = await runs.findRun(principal, id, ['traceId']);
+          const run =
+            found?.traceId === share.traceId
+              ? await reader.one(principal, id, baseUrl(request, publicUrl))
+              : undefined;
+          if (run === undefined) throw new AppError('NOT_FOUND', 'Run not found.');
+          return sendJsonText(reply, run);
+        }),
+      );
 
-      app.post('/public/:token/runs/query', { config }, async (request, reply) => {
-        const { share, principal } = await open(request);
-        const body = parseBody(runQueryBody, request.body ?? {});
-        // Whatever is asked for, the shared trace is all there is.
-        const query = { ...toRunQuery(body), projectIds: undefined, traceIds: [share.traceId] };
-        return sendJsonText(reply, await reader.page(principal, query, body, baseUrl(request, publicUrl)));
-      });
+      app.post(
+        '/public/:token/runs/query',
+        { config },
+        shared(async ({ share, principal }, request, reply) => {
+          const body = parseBody(runQueryBody, request.body ?? {});
+          // Whatever is asked for, the shared trace is all there is.
+          const query = { ...toRunQuery(body), projectIds: undefined, traceIds: [share.traceId] };
+          return sendJsonText(reply, await reader.page(principal, query, body, baseUrl(request, publicUrl)));
+        }),
+      );
 
-      app.get('/public/:token/feedbacks', { config }, async (request) => {
-        const { share, principal } = await open(request);
-        const { limit, offset } = new Query(request).page(MAX_FEEDBACK);
-        const page = { limit, offset, backward: false, boundary: undefined };
-        const rows = await feedback.list(principal, { traceId: share.traceId }, page);
-        return rows.slice(0, limit).map(toWireFeedback);
-      });
+      app.get(
+        '/public/:token/feedbacks',
+        { config },
+        shared(async ({ share, principal }, request) => {
+          const { limit, offset } = new Query(request).page(MAX_FEEDBACK);
+          const page = { limit, offset, backward: false, boundary: undefined };
+          const rows = await feedback.list(principal, { traceId: share.traceId }, page);
+          return rows.slice(0, limit).map(toWireFeedback);
+        }),
+      );
 
-      app.get('/public/:token/r', { config }, async (request, reply) => {
-        const { share, principal } = await open(request);
-        const [run, nodes] = await Promise.all([
-          runs.findRun(principal, share.runId, PAGE_FIELDS),
-          runs.listTraceRuns(principal, share.traceId, MAX_RUNS_ON_PAGE),
-        ]);
-        if (run === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
-        const page = renderTracePage({
-          run,
-          nodes: nodes.slice(0, MAX_RUNS_ON_PAGE),
-          complete: nodes.length <= MAX_RUNS_ON_PAGE,
-        });
-        return reply
-          .type('text/html; charset=utf-8')
-          .header(
-            'content-security-policy',
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-          )
-          .header('x-content-type-options', 'nosniff')
-          .header('referrer-policy', 'no-referrer')
-          .header('cache-control', 'no-store')
-          .send(page);
-      });
+      app.get(
+        '/public/:token/r',
+        { config },
+        shared(async ({ share, principal }, request, reply) => {
+          const [run, nodes] = await Promise.all([
+            runs.findRun(principal, share.runId, PAGE_FIELDS),
+            runs.listTraceRuns(principal, share.traceId, MAX_RUNS_ON_PAGE),
+          ]);
+          if (run === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
+          const page = renderTracePage({
+            run,
+            nodes: nodes.slice(0, MAX_RUNS_ON_PAGE),
+            complete: nodes.length <= MAX_RUNS_ON_PAGE,
+          });
+          return reply
+            .type('text/html; charset=utf-8')
+            .header(
+              'content-security-policy',
+              "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            )
+            .header('x-content-type-options', 'nosniff')
+            .header('referrer-policy', 'no-referrer')
+            .header('cache-control', 'no-store')
+            .send(page);
+        }),
+      );
     },
   };
 }

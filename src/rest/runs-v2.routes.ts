@@ -1,5 +1,5 @@
 /** The second version of the LangSmith protocol's reads: runs, traces, threads, shares. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Cursors, PageRequest } from '../graphql/cursor.js';
 import { stringifyWithRawJson } from '../graphql/raw-json.js';
@@ -12,7 +12,7 @@ import type { RunRow } from '../runs/run-columns.js';
 import type { RunQuery } from '../runs/run-query.js';
 import { RUN_TYPES } from '../runs/run.js';
 import type { RunService } from '../runs/run.service.js';
-import type { RunShareService } from '../sharing/run-share.service.js';
+import type { OpenedShare, RunShareService } from '../sharing/run-share.service.js';
 import type { Principal } from '../tenancy/principal.js';
 import type { ThreadService } from '../threads/thread.service.js';
 import { filtersOf } from './run-query.wire.js';
@@ -385,26 +385,37 @@ function registerShares(app: FastifyInstance, options: RunV2RoutesOptions): void
     return reply.code(204).send();
   });
 
-  const tokenOf = (params: unknown): string => (params as { token: string }).token;
+  const shared =
+    (handle: (opened: OpenedShare, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>) =>
+    async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+      shares.open((request.params as { token: string }).token, (opened) => handle(opened, request, reply));
 
-  app.post('/public/:token/runs/query', { config: { access: 'public' } }, async (request, reply) => {
-    const { share, principal } = await shares.open(tokenOf(request.params));
-    const { selects } = parseBody(publicBody, request.body ?? {});
-    const items = await runsOfTrace(options, {
-      principal,
-      query: { traceIds: [share.traceId] },
-      selects: selects ?? undefined,
-      base: baseUrl(request, publicUrl),
-    });
-    return sendJsonText(reply, stringifyWithRawJson({ items }));
-  });
+  app.post(
+    '/public/:token/runs/query',
+    { config: { access: 'public' } },
+    shared(async ({ share, principal }, request, reply) => {
+      const { selects } = parseBody(publicBody, request.body ?? {});
+      const items = await runsOfTrace(options, {
+        principal,
+        query: { traceIds: [share.traceId] },
+        selects: selects ?? undefined,
+        base: baseUrl(request, publicUrl),
+      });
+      return sendJsonText(reply, stringifyWithRawJson({ items }));
+    }),
+  );
 
-  app.get('/public/:token/run/:id', { config: { access: 'public' } }, async (request, reply) => {
-    const { share, principal } = await shares.open(tokenOf(request.params));
-    const select = selectionV2(new Query(request).all('selects'));
-    const run = await runs.findRun(principal, idParam(request, 'Run'), [...select.fields, 'traceId']);
-    if (run === undefined || run.traceId !== share.traceId) throw new AppError('NOT_FOUND', 'Run not found.');
-    const context = await reader.contextOf(principal, [run], select, baseUrl(request, publicUrl));
-    return sendJsonText(reply, stringifyWithRawJson(toWireRunV2(run, select, context)));
-  });
+  app.get(
+    '/public/:token/run/:id',
+    { config: { access: 'public' } },
+    shared(async ({ share, principal }, request, reply) => {
+      const select = selectionV2(new Query(request).all('selects'));
+      const run = await runs.findRun(principal, idParam(request, 'Run'), [...select.fields, 'traceId']);
+      if (run === undefined || run.traceId !== share.traceId) {
+        throw new AppError('NOT_FOUND', 'Run not found.');
+      }
+      const context = await reader.contextOf(principal, [run], select, baseUrl(request, publicUrl));
+      return sendJsonText(reply, stringifyWithRawJson(toWireRunV2(run, select, context)));
+    }),
+  );
 }

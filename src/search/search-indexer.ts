@@ -5,6 +5,7 @@
  */
 import type pg from 'pg';
 import type { Queryable } from '../platform/db.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { FeedRow } from '../live/feed.js';
 import type { FeedPage } from '../live/feed.store.js';
 import type { FeedPosition } from '../live/feed-position.js';
@@ -51,7 +52,7 @@ export class SearchIndexer {
 
   /** One step, or the end of the one that is under way. Does nothing while another process is at it. */
   runOnce(): Promise<IndexerStep> {
-    this.running ??= this.exclusively((db) => this.step(db)).finally(() => {
+    this.running ??= everywhere('search index', () => this.exclusively((db) => this.step(db))).finally(() => {
       this.running = undefined;
     });
     return this.running;
@@ -59,7 +60,7 @@ export class SearchIndexer {
 
   /** Forgets up to `limit` runs of days before `day`, whose partitions have gone. Returns how many it were. */
   async forgetBefore(day: string, limit: number): Promise<number> {
-    return this.deps.store.removeBefore(this.deps.pool, day, limit);
+    return everywhere('search index', () => this.deps.store.removeBefore(this.deps.pool, day, limit));
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Use cases of sharing: a link lets anyone who has it read one trace, until it expires or is taken back. */
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../platform/clock.js';
+import { everywhere, inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
@@ -85,12 +86,18 @@ export class RunShareService {
   }
 
   /**
-   * For callers without a key.
+   * Does `work` for a caller without a key, who holds the link.
    * @throws AppError NOT_FOUND for unknown, expired and malformed tokens alike.
    */
-  async open(token: string): Promise<OpenedShare> {
+  async open<T>(token: string, work: (opened: OpenedShare) => Promise<T>): Promise<T> {
+    const opened = await this.#open(token);
+    return inWorkspace(opened.share.workspaceId, () => work(opened));
+  }
+
+  async #open(token: string): Promise<OpenedShare> {
+    const now = this.#clock.now().toISOString();
     const share = isUuid(token)
-      ? await this.#store.open(token.toLowerCase(), this.#clock.now().toISOString())
+      ? await everywhere('link lookup', () => this.#store.open(token.toLowerCase(), now))
       : undefined;
     if (share === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
     const principal: Principal = {

@@ -4,6 +4,7 @@
  * if every doorbell is lost. It also watches over principals given out earlier, for sockets that outlive a request.
  */
 import type { Clock } from '../platform/clock.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
@@ -159,7 +160,9 @@ export class Authenticator {
 
   async #read(mac: Buffer, requested: RequestedWorkspace, nowMs: number): Promise<Entry> {
     try {
-      const facts = await this.#keys.findFacts(mac, isUuid(requested) ? requested : undefined);
+      const facts = await everywhere('key lookup', () =>
+        this.#keys.findFacts(mac, isUuid(requested) ? requested : undefined),
+      );
       // The answer counts as old as the question: what changed while it was on its way is not missed for longer.
       return { facts, access: facts && decideAccess(facts, requested, nowMs), readAtMs: nowMs };
     } catch (cause) {
@@ -182,8 +185,7 @@ export class Authenticator {
     const last = this.#touched.get(facts.keyId) ?? facts.lastUsedAtMs ?? 0;
     if (nowMs - last < TOUCH_MS || this.#closed) return;
     this.#touched.set(facts.keyId, nowMs);
-    const writing = this.#keys
-      .touch(facts.keyId, new Date(nowMs))
+    const writing = everywhere('key lookup', () => this.#keys.touch(facts.keyId, new Date(nowMs)))
       .catch((error: unknown) => this.#log.warn({ err: error }, 'last use of a key not noted'))
       .finally(() => this.#touching.delete(writing));
     this.#touching.add(writing);
@@ -206,7 +208,7 @@ export class Authenticator {
       this.#watchAgain = true;
       return;
     }
-    this.#watching = this.#checkIssued()
+    this.#watching = everywhere('key lookup', () => this.#checkIssued())
       .catch((error: unknown) => this.#log.warn({ err: error }, 'keys in use not re-checked'))
       .finally(() => {
         this.#watching = undefined;

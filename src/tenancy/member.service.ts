@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
@@ -105,12 +106,14 @@ export class MemberService {
       }
       const now = this.#deps.clock.now();
       await members.remove(scope, userId);
-      const stays = await members.hasWorkspace(organizationId, userId);
-      if (!stays) await members.removeFromOrganization(organizationId, userId);
-      await keys.revokePersonal(
-        { organizationId, userId, workspaceId: stays ? workspaceId : undefined },
-        now,
-      );
+      await everywhere('organisation', async () => {
+        const stays = await members.hasWorkspace(organizationId, userId);
+        if (!stays) await members.removeFromOrganization(organizationId, userId);
+        await keys.revokePersonal(
+          { organizationId, userId, workspaceId: stays ? workspaceId : undefined },
+          now,
+        );
+      });
       return ok(member);
     });
   }
@@ -137,8 +140,11 @@ export class MemberService {
       const refusal = await this.#ownerRefusal(principal, members, userId, undefined);
       if (refusal !== undefined) return refusal;
       const user = await members.findUser(organizationId, userId);
-      await members.removeFromOrganization(organizationId, userId);
-      await keys.revokePersonal({ organizationId, userId, workspaceId: undefined }, this.#deps.clock.now());
+      const now = this.#deps.clock.now();
+      await everywhere('organisation', async () => {
+        await members.removeFromOrganization(organizationId, userId);
+        await keys.revokePersonal({ organizationId, userId, workspaceId: undefined }, now);
+      });
       return found(user);
     });
   }

@@ -1,5 +1,6 @@
 /** Use cases of organisations and workspaces. A workspace of another organisation answers like a missing one. */
 import type { Clock } from '../platform/clock.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import type { Idempotency } from '../platform/idempotency.js';
@@ -71,17 +72,17 @@ export class WorkspaceService {
 
   /** Up to `limit + 1` of the workspaces the caller may pick or administer, oldest first. Needs no scope. */
   async list(principal: Principal, window: PageWindow): Promise<Workspace[]> {
-    return this.#deps.workspaces.list(reachOf(principal), window);
+    return everywhere('organisation', () => this.#deps.workspaces.list(reachOf(principal), window));
   }
 
   /** How many `list` has, looking at no more than `limit + 1`. */
   async count(principal: Principal, limit: number): Promise<number> {
-    return this.#deps.workspaces.count(reachOf(principal), limit);
+    return everywhere('organisation', () => this.#deps.workspaces.count(reachOf(principal), limit));
   }
 
   /** Those of `ids` that `list` would have, in any order. Needs no scope. */
   async listByIds(principal: Principal, ids: readonly string[]): Promise<Workspace[]> {
-    return this.#deps.workspaces.listByIds(reachOf(principal), ids);
+    return everywhere('organisation', () => this.#deps.workspaces.listByIds(reachOf(principal), ids));
   }
 
   /** Data of `GET /settings`. Needs no scope. */

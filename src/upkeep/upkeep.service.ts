@@ -7,6 +7,7 @@ import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
 import type { Clock } from '../platform/clock.js';
 import { IDEMPOTENCY_HOURS } from '../platform/idempotency.js';
 import { trimIdempotencyRecords } from '../platform/idempotency.store.js';
+import { everywhere } from '../platform/db-scope.js';
 import type { JobStore } from '../platform/jobs/job.store.js';
 import { trustedScope } from '../tenancy/principal.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
@@ -53,7 +54,7 @@ export class UpkeepService {
   async ensurePartitions(): Promise<string[]> {
     const today = dayOf(this.deps.clock.now().getTime());
     const days = Array.from({ length: DAYS_AHEAD + 2 }, (_, index) => addDays(today, index - 1));
-    return ensurePartitions(this.deps.pool, days);
+    return everywhere('upkeep', () => ensurePartitions(this.deps.pool, days));
   }
 
   async trimFeed(signal: AbortSignal): Promise<number> {

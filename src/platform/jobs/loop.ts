@@ -1,4 +1,5 @@
 /** Work that repeats: every so often, and at once when woken. Never twice at the same time. */
+import { everywhere } from '../db-scope.js';
 import type { Logger } from '../log.js';
 
 export interface Loop {
@@ -39,7 +40,8 @@ export function startLoop({ name, everyMs, work, log }: LoopOptions): Loop {
     if (stopped) return;
     clearTimeout(timer);
     timer = setTimeout(() => {
-      running ??= round();
+      // Not in the scope of who woke it.
+      running ??= everywhere('jobs', round);
     }, delayMs);
     timer.unref();
   };

@@ -5,6 +5,7 @@
  */
 import type pg from 'pg';
 import { transaction } from '../db.js';
+import { everywhere, inWorkspace } from '../db-scope.js';
 import type { Doorbell } from '../doorbell.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../log.js';
@@ -145,7 +146,9 @@ export class JobRunner<S> {
   }
 
   /** What the engine calls for each delivery. */
-  readonly deliver: Deliver = async ({ jobId, delivery, isRedelivered }) => {
+  readonly deliver: Deliver = (delivered) => everywhere('jobs', () => this.serve(delivered));
+
+  private async serve({ jobId, delivery, isRedelivered }: Parameters<Deliver>[0]): Promise<void> {
     const { pool, store } = this.options;
     const maySuspect = isRedelivered || delivery > 1;
     if (!maySuspect || !(await store.isSuspect(pool, jobId))) return this.take(jobId, delivery);
@@ -154,7 +157,7 @@ export class JobRunner<S> {
     const turn = this.suspects.then(() => this.take(jobId, delivery));
     this.suspects = turn.catch(() => undefined);
     return turn;
-  };
+  }
 
   private async take(jobId: string, delivery: number): Promise<void> {
     if (this.stopping) throw new Interrupted('The process is going down.');
@@ -188,17 +191,19 @@ export class JobRunner<S> {
     try {
       const payload = contract.payload.safeParse(job.payload);
       if (!payload.success) throw new PermanentFailure('Its payload is not what this version expects.');
-      const work = handler({
-        payload: payload.data,
-        workspaceId: job.workspaceId,
-        services,
-        signal,
-        log: this.options.log.child({ job: job.name, jobId: job.id, claim: job.claim }),
-        progress: (progress) => {
-          execution.progress = progress;
-        },
-        claim: this.makeClaim(execution, contract),
-      });
+      const handle = (): Promise<void> =>
+        handler({
+          payload: payload.data,
+          workspaceId: job.workspaceId,
+          services,
+          signal,
+          log: this.options.log.child({ job: job.name, jobId: job.id, claim: job.claim }),
+          progress: (progress) => {
+            execution.progress = progress;
+          },
+          claim: this.makeClaim(execution, contract),
+        });
+      const work = job.workspaceId === null ? handle() : inWorkspace(job.workspaceId, handle);
       await abortable(work, signal);
       const outcome = await this.succeed(execution, contract);
       this.ended(job, outcome, seconds(began));

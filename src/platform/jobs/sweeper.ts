@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import { transaction } from '../db.js';
+import { everywhere } from '../db-scope.js';
 import type { Logger } from '../log.js';
 import type { JobEngine, Schedule } from './engine.js';
 import { deliveryId, MAX_CRASHES } from './job.js';
@@ -66,7 +67,11 @@ export class JobSweeper {
   }
 
   /** One look. Returns how many jobs were looked at. */
-  async sweepOnce(): Promise<number> {
+  sweepOnce(): Promise<number> {
+    return everywhere('jobs', () => this.sweep());
+  }
+
+  private async sweep(): Promise<number> {
     const { pool, store, engine, queues, everySeconds = 15 } = this.options;
     const jobs = await store.listUnchecked(pool, everySeconds, BATCH);
     const known: string[] = [];

@@ -1,0 +1,141 @@
+/**
+ * Statements that bring their scope along. Row-level security asks the setting app.workspace_id; it is set in the same
+ * message as the statement and for its transaction only, so it costs no round trip, and the next borrower of the
+ * connection finds nothing of it, whatever pooler stands in between.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import pg from 'pg';
+import { currentScope, EVERYWHERE, NOWHERE } from './db-scope.js';
+import { preparingClient, StatementNames } from './prepared.js';
+
+type Callback = (error: Error | null | undefined, result: unknown) => void;
+
+/** What of the driver's connection is used: messages that are written without waiting for answers. */
+interface Wire {
+  bind(message: { statement: string; values: readonly string[] }): void;
+  execute(message: { rows: number }): void;
+}
+
+/** The driver's Query as it is inside; its types show less. */
+interface WireQuery extends pg.Submittable {
+  prepare(wire: Wire): void;
+  handleDataRow(message: unknown): void;
+  handleCommandComplete(message: unknown, wire: Wire): void;
+}
+const DriverQuery = pg.Query as unknown as new (config: object) => WireQuery;
+
+/** Sets the scope and runs the statement: two executions, one Sync, hence one transaction even outside of one. */
+class ScopedQuery extends DriverQuery {
+  readonly #scope: readonly string[];
+  #scopeAnswered = false;
+
+  constructor(config: object, scope: readonly string[]) {
+    // Simple queries cannot be preceded by anything in their message.
+    super({ ...config, queryMode: 'extended' });
+    this.#scope = scope;
+  }
+
+  override prepare(wire: Wire): void {
+    wire.bind({ statement: SCOPE_STATEMENT, values: this.#scope });
+    wire.execute({ rows: 0 });
+    super.prepare(wire);
+  }
+
+  override handleDataRow(message: unknown): void {
+    if (this.#scopeAnswered) super.handleDataRow(message);
+  }
+
+  override handleCommandComplete(message: unknown, wire: Wire): void {
+    if (this.#scopeAnswered) super.handleCommandComplete(message, wire);
+    this.#scopeAnswered = true;
+  }
+}
+
+const SCOPE_STATEMENT = 'tw_scope';
+const SET_SCOPE = "select set_config('app.workspace_id', $1, true)";
+const SET_SCOPE_AND_ROLE = `${SET_SCOPE}, set_config('role', $2, true)`;
+/** They touch no row, and some must be the first of their transaction. */
+const CONTROL = /^\s*(begin|start|commit|rollback|savepoint|release|set)\b/i;
+
+/**
+ * A pool whose statements run in the scope they are called in. Outside of any they run as they are.
+ * @param role what statements on behalf of a workspace run as; everything else runs as who has logged in.
+ */
+export class ScopedPool extends pg.Pool {
+  constructor(config: pg.PoolConfig, role: string | undefined) {
+    super({
+      ...config,
+      Client: preparingClient(new StatementNames(), scopedClient(role)),
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool waits for it, whatever its type says
+      onConnect: (client) => (client as ScopedClient).prepareScope(),
+    });
+  }
+
+  /** Waiting for a connection does not change whose statement it is: the pool calls back from whoever gave it back. */
+  override connect(): Promise<pg.PoolClient>;
+  override connect(callback: PoolCallback): void;
+  override connect(callback?: PoolCallback): Promise<pg.PoolClient> | void {
+    return callback === undefined ? super.connect() : super.connect(AsyncLocalStorage.bind(callback));
+  }
+}
+
+interface ScopedClient extends pg.Client {
+  /** Once per connection, before its first statement. */
+  prepareScope(): Promise<void>;
+}
+
+function scopedClient(role: string | undefined): typeof pg.Client {
+  const nowhere = role === undefined ? [NOWHERE] : [NOWHERE, role];
+  return class extends pg.Client implements ScopedClient {
+    readonly prepareScope: () => Promise<void>;
+
+    constructor(options?: string | pg.ClientConfig) {
+      super(options);
+      const query = this.query.bind(this) as (...args: unknown[]) => unknown;
+      const scoped = (...args: unknown[]): unknown => {
+        const settings = scopeSettings(role);
+        const [first, second] = args;
+        const config = typeof first === 'string' ? { text: first } : (first as pg.QueryConfig);
+        if (settings === undefined || 'submit' in config || CONTROL.test(config.text)) return query(...args);
+        const values = Array.isArray(second)
+          ? (second as unknown[])
+          : (config.values as unknown[] | undefined);
+        const callback = args.find((arg) => typeof arg === 'function') as Callback | undefined;
+        const run = (done: Callback): unknown =>
+          query(new ScopedQuery({ ...config, values, callback: done }, settings));
+        return callback === undefined ? promised(run) : run(callback);
+      };
+      this.query = scoped as typeof this.query;
+      this.prepareScope = async () => {
+        const text = role === undefined ? SET_SCOPE : SET_SCOPE_AND_ROLE;
+        await query({ name: SCOPE_STATEMENT, text, values: nowhere });
+      };
+    }
+  };
+}
+
+type PoolCallback = Parameters<pg.Pool['connect']>[0];
+
+function scopeSettings(role: string | undefined): string[] | undefined {
+  const scope = currentScope();
+  if (scope === undefined) return undefined;
+  const bound = scope.kind === 'workspace';
+  const workspace = bound ? scope.workspaceId : EVERYWHERE;
+  return role === undefined ? [workspace] : [workspace, bound ? role : 'none'];
+}
+
+/** The driver's own promises do not cover queries that are made outside of it. */
+async function promised(run: (done: Callback) => unknown): Promise<unknown> {
+  try {
+    return await new Promise((resolve, reject) => {
+      run((error, result) => {
+        if (!error) resolve(result);
+        else reject(error);
+      });
+    });
+  } catch (error) {
+    // The stack of the caller, not of the socket the answer came from.
+    if (error instanceof Error) Error.captureStackTrace(error);
+    throw error;
+  }
+}

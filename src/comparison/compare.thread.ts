@@ -1,0 +1,4 @@
+/** What runs on the comparison's threads. */
+import { compare } from './compare.js';
+
+export const run = compare;

@@ -14,6 +14,8 @@ export interface ExperimentPlace {
   readonly datasetVersion: number;
   /** Whether a worker carries it out or scored it, so that there are units to look at. */
   readonly worker: boolean;
+  /** Whether runs that are no unit of a worker are rows too: they are, unless workers called the target themselves. */
+  readonly foreignRuns: boolean;
   /** Repetitions a worker knows; runs of others are numbered behind them. */
   readonly repetitions: number;
   /** Days that can hold its runs. */
@@ -34,11 +36,12 @@ export async function findPlace(
     newest: number | null;
     pinned: number | null;
     repetitions: number | null;
+    targetKind: string | null;
     days: string;
   }>(
     `/* experiments.place */
     select p.reference_dataset_id as "datasetId", p.extra #>> '{metadata,dataset_version}' as "asOf",
-      d.version as newest, e.dataset_version as pinned, e.repetitions,
+      d.version as newest, e.dataset_version as pinned, e.repetitions, e.target ->> 'kind' as "targetKind",
       (select coalesce(json_agg(day), '[]') from (
         select day from run_days
         where workspace_id = p.workspace_id and project_id = p.id
@@ -59,6 +62,7 @@ export async function findPlace(
     datasetId,
     datasetVersion: pinned ?? (await versionAt(db, scope, datasetId, row.asOf)) ?? newest ?? 0,
     worker: pinned !== null,
+    foreignRuns: (row.targetKind ?? 'runs') === 'runs',
     repetitions: row.repetitions ?? 0,
     days: JSON.parse(row.days) as string[],
   };
@@ -107,5 +111,27 @@ export function rowsOf(place: ExperimentPlace, params: unknown[]): string {
     coalesce(u.repetition, ($4::integer - 1 + row_number() over (
       partition by r.reference_example_id, u.run_id is null order by r.start_time, r.id))::integer) as repetition
     from (select r.* ${roots}) r
-    left join experiment_rows u on u.workspace_id = $1::uuid and u.experiment_id = $2::uuid and u.run_id = r.id`;
+    ${place.foreignRuns ? 'left join' : 'join'} experiment_rows u on u.workspace_id = $1::uuid and u.experiment_id = $2::uuid and u.run_id = r.id`;
+}
+
+/**
+ * All rows, also those whose target has not been called yet, with `example_id`, `repetition`, `state`, `run_id`,
+ * `cached_from`, `attempts` and `error` (`{code, message}`). Parameters as for `rowsOf`.
+ */
+export function allRowsOf(place: ExperimentPlace, params: unknown[]): string {
+  const made = rowsOf(place, params);
+  const state = `case m.status when 'pending' then 'running' when 'error' then 'failed' else 'done' end`;
+  if (!place.worker) {
+    return `select m.example_id, m.repetition, ${state} as state, m.run_id, m.cached_from, 1 as attempts,
+      null::jsonb as error
+      from (${made}) m`;
+  }
+  return `select coalesce(u.example_id, m.example_id) as example_id, coalesce(u.repetition, m.repetition) as repetition,
+    coalesce(u.state, ${state}) as state, m.run_id, u.cached_from, coalesce(u.attempts, 1) as attempts, u.error
+    from (${made}) m
+    full join (
+      select example_id, repetition, state, run_id, cached_from, attempts, error
+      from experiment_rows
+      where workspace_id = $1::uuid and experiment_id = $2::uuid
+    ) u on u.run_id = m.run_id`;
 }

@@ -1,0 +1,122 @@
+/** Reading experiments, for every protocol. Starting and steering them is in experiment-control.service.ts. */
+import type { Queryable } from '../platform/db.js';
+import type { PageWindow } from '../platform/keyset.js';
+import { mayReadContent, requireScope } from '../tenancy/principal.js';
+import type { Principal } from '../tenancy/principal.js';
+import { ExperimentRowsStore } from './experiment-rows.store.js';
+import { findPlace } from './experiment-rows.sql.js';
+import { ExperimentSummaryStore } from './experiment-summary.store.js';
+import { ExperimentStore } from './experiment.store.js';
+import type {
+  Experiment,
+  ExperimentFilter,
+  ExperimentProgress,
+  ExperimentRow,
+  KeySummary,
+  RowEvaluation,
+  RowFilter,
+  RowScore,
+  UnitError,
+  UsageSummary,
+} from './experiment.js';
+
+/** A row that knows where it belongs. */
+export interface PlacedRow extends ExperimentRow {
+  readonly experimentId: string;
+}
+
+/** What messages of errors are to callers who may not see content. */
+const HIDDEN = 'The message may hold content; this key lacks the scope "content".';
+
+export class ExperimentService {
+  private readonly db: Queryable;
+  private readonly experiments: ExperimentStore;
+  private readonly summaries: ExperimentSummaryStore;
+  private readonly rowsStore: ExperimentRowsStore;
+
+  constructor({ db }: { db: Queryable }) {
+    this.db = db;
+    this.experiments = new ExperimentStore({ db });
+    this.summaries = new ExperimentSummaryStore({ db });
+    this.rowsStore = new ExperimentRowsStore({ db });
+  }
+
+  /** Up to `limit + 1`, newest first, in reading order. */
+  async list(principal: Principal, filter: ExperimentFilter, window: PageWindow): Promise<Experiment[]> {
+    return this.experiments.list(requireScope(principal, 'read'), filter, window);
+  }
+
+  /** Looks at no more than `limit + 1`. */
+  async count(principal: Principal, filter: ExperimentFilter, limit: number): Promise<number> {
+    return this.experiments.count(requireScope(principal, 'read'), filter, limit);
+  }
+
+  /** In no particular order; what is no experiment of the workspace is left out. */
+  async find(principal: Principal, ids: readonly string[]): Promise<Experiment[]> {
+    const scope = requireScope(principal, 'read');
+    return ids.length === 0 ? [] : this.experiments.findByIds(scope, [...new Set(ids)]);
+  }
+
+  async findByName(principal: Principal, name: string): Promise<Experiment | undefined> {
+    return this.experiments.findByName(requireScope(principal, 'read'), name);
+  }
+
+  /** Experiments without rows are left out. */
+  async progressOf(principal: Principal, ids: readonly string[]): Promise<ExperimentProgress[]> {
+    const scope = requireScope(principal, 'read');
+    return this.summaries.progress(scope, ids, await this.summaries.days(scope, ids));
+  }
+
+  async keysOf(principal: Principal, ids: readonly string[]): Promise<Map<string, KeySummary[]>> {
+    return this.summaries.keys(requireScope(principal, 'read'), ids);
+  }
+
+  /** Experiments without runs are left out. */
+  async usageOf(principal: Principal, ids: readonly string[]): Promise<UsageSummary[]> {
+    const scope = requireScope(principal, 'read');
+    return this.summaries.usage(scope, ids, await this.summaries.days(scope, ids));
+  }
+
+  /** Up to `limit + 1` rows by example and repetition, in reading order. */
+  async listRows(
+    principal: Principal,
+    experimentId: string,
+    filter: RowFilter,
+    window: PageWindow,
+  ): Promise<PlacedRow[]> {
+    const place = await findPlace(this.db, requireScope(principal, 'read'), experimentId);
+    if (place === undefined) return [];
+    const rows = await this.rowsStore.list(place, filter, window);
+    return rows.map((row) => ({ ...row, error: shown(principal, row.error), experimentId }));
+  }
+
+  /** Looks at no more than `limit + 1`. */
+  async countRows(
+    principal: Principal,
+    experimentId: string,
+    filter: RowFilter,
+    limit: number,
+  ): Promise<number> {
+    const place = await findPlace(this.db, requireScope(principal, 'read'), experimentId);
+    return place === undefined ? 0 : this.rowsStore.count(place, filter, limit);
+  }
+
+  async scoresOf(principal: Principal, runIds: readonly string[]): Promise<RowScore[]> {
+    return this.rowsStore.scores(requireScope(principal, 'read'), runIds);
+  }
+
+  async evaluationsOf(
+    principal: Principal,
+    experimentId: string,
+    rows: readonly { readonly exampleId: string; readonly repetition: number }[],
+  ): Promise<RowEvaluation[]> {
+    const scope = requireScope(principal, 'read');
+    const found = await this.rowsStore.evaluations(scope, experimentId, rows);
+    return found.map((row) => ({ ...row, error: shown(principal, row.error) }));
+  }
+}
+
+function shown(principal: Principal, error: UnitError | null): UnitError | null {
+  if (error === null || mayReadContent(principal)) return error;
+  return { code: error.code, message: HIDDEN };
+}

@@ -15,11 +15,13 @@ import { Executor } from './graphql/executor.js';
 import { OperationGate } from './graphql/gate.js';
 import { NodeResolver, NodeTypes } from './graphql/node.resolver.js';
 import { buildTracewellSchema } from './graphql/schema.js';
+import { traceSlowResolvers } from './graphql/tracing.js';
 import { NO_TRUSTED_DOCUMENTS } from './graphql/trusted-documents.js';
 import { JobLoaders } from './jobs/job.loaders.js';
 import { JobResolver } from './jobs/job.resolver.js';
 import { JOB_NODE } from './jobs/job.types.js';
 import { LiveResolver } from './live/live.resolver.js';
+import { isTracing } from './platform/telemetry.js';
 import { PROJECT_NODE } from './projects/project.inputs.js';
 import { ProjectLoaders } from './projects/project.loaders.js';
 import { ProjectsResolver } from './projects/project.resolver.js';
@@ -99,9 +101,15 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new ViewerResolver({ keys, members, workspaces }),
     new WorkspaceResolver({ workspaces, cursors }),
   ]);
+  if (isTracing()) traceSlowResolvers(schema);
   return {
     schema,
-    gate: new OperationGate({ schema, limiter: app.rateLimiter, trusted }),
+    gate: new OperationGate({
+      schema,
+      limiter: app.rateLimiter,
+      trusted,
+      onRejected: (rule) => app.metrics.graphqlRejected.inc({ rule }),
+    }),
     executor: new Executor({ schema }),
     presenter: new ErrorPresenter({ log: app.log, ids: app.ids }),
   };

@@ -65,6 +65,7 @@ import { WorkspaceStore } from './tenancy/workspace.store.js';
 import { ThreadService } from './threads/thread.service.js';
 import { ThreadStore } from './threads/thread.store.js';
 import { ProjectDeletions } from './upkeep/project-deletions.js';
+import { VERSION } from './version.js';
 
 export interface AppOptions {
   readonly config: Config;
@@ -97,9 +98,12 @@ export interface Foundation {
 
 function createFoundation(options: AppOptions): Foundation {
   const { config, databaseUrl, databaseRole: role, pepper, log, lifecycle } = options;
+  const metrics = createMetrics(VERSION);
+  lifecycle.onStop('metrics', () => Promise.resolve(metrics.close()));
   const pool = (name: string, max: number, statementTimeoutMs: number): pg.Pool => {
     const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, role, log });
     lifecycle.onStop(`pool ${name}`, () => made.end());
+    metrics.watchPool(name, made);
     return made;
   };
   const reads = pool('reads', config.database.readConnections, 15_000);
@@ -110,8 +114,6 @@ function createFoundation(options: AppOptions): Foundation {
   const redisUrl = config.redis.kind === 'redis' ? config.redis.url.reveal() : undefined;
   const doorbell = createDoorbell({ databaseUrl, redisUrl, log });
   lifecycle.onStop('doorbell', () => doorbell.close());
-  const metrics = createMetrics();
-  lifecycle.onStop('metrics', () => Promise.resolve(metrics.close()));
   return { databaseUrl, redisUrl, reads, writes, prisma, idempotency, doorbell, metrics, log };
 }
 
@@ -185,6 +187,7 @@ function createIngest(
     log,
   });
   lifecycle.onStop('pool ingest', () => pool.end());
+  metrics.watchPool('ingest', pool);
   const writer = new RunWriter({
     pool,
     lanes: config.ingest.lanes,

@@ -1,5 +1,6 @@
 /** A worker process's parts, over the clients and services of app.ts: job engine, handlers, health port. */
 import type pg from 'pg';
+import { Gauge } from 'prom-client';
 import type { Config } from '../src/config.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
@@ -61,6 +62,7 @@ export async function createWorkers(
     queues: Object.keys(concurrency),
     log: app.log,
   });
+  measure(app.metrics, upkeep, engine.pool);
   const group = await startWorkers({
     pool: app.writes,
     engine,
@@ -87,6 +89,20 @@ export async function createWorkers(
   });
   lifecycle.onStop('workers', () => group.close(GRACE_MS), GRACE_MS + 8_000);
   return group;
+}
+
+function measure(metrics: Metrics, upkeep: UpkeepService, enginePool: pg.Pool | undefined): void {
+  if (enginePool !== undefined) metrics.watchPool('jobs', enginePool);
+  new Gauge({
+    name: 'tracewell_partitions_ahead',
+    help: 'Days behind today that runs have a partition for.',
+    registers: [metrics.registry],
+    async collect() {
+      // Without a database the number of the last scrape stands; its silence has alarms of its own.
+      const ahead = await upkeep.partitionsAhead().catch(() => undefined);
+      if (ahead !== undefined) this.set(ahead);
+    },
+  });
 }
 
 /** The port probes and Prometheus ask. Ready while the process works and can reach the database. */

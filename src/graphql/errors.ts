@@ -46,6 +46,10 @@ export function refusalOf(error: unknown): AppError | undefined {
   return undefined;
 }
 
+/** Whether it is neither a refusal nor a complaint about the request: something is wrong on our side. */
+export const isFault = (error: object): boolean =>
+  refusalOf(error) === undefined && complaintOf(error) === undefined;
+
 export class ErrorPresenter {
   readonly #log: Logger;
   readonly #ids: Ids;

@@ -105,7 +105,22 @@ export interface OperationGateOptions {
   readonly limits?: GateLimits;
   /** Default: there are none. */
   readonly trusted?: TrustedDocuments;
+  /** Called once per operation that is refused, for metrics. */
+  readonly onRejected?: (rule: RejectionRule) => void;
 }
+
+/** What an operation can be refused for, in the words of the metric. */
+export type RejectionRule =
+  | 'syntax'
+  | 'shape'
+  | 'validation'
+  | 'operation'
+  | 'transport'
+  | 'trusted'
+  | 'access'
+  | 'nodes'
+  | 'cost'
+  | 'allowance';
 
 export class OperationGate {
   readonly documents = new DocumentStore();
@@ -114,6 +129,7 @@ export class OperationGate {
   readonly #schema: GraphQLSchema;
   readonly #priceList: PriceList;
   readonly #limiter: RateLimiter | undefined;
+  readonly #onRejected: OperationGateOptions['onRejected'];
   readonly #verdicts = new WeakMap<DocumentNode, Verdict>();
   // Prices that do not depend on variables.
   readonly #prices = new WeakMap<OperationDefinitionNode, Price>();
@@ -123,7 +139,9 @@ export class OperationGate {
     limiter,
     limits = GATE_LIMITS,
     trusted = NO_TRUSTED_DOCUMENTS,
+    onRejected,
   }: OperationGateOptions) {
+    this.#onRejected = onRejected;
     this.#schema = schema;
     this.trusted = trusted;
     this.#priceList = new PriceList(schema);
@@ -138,7 +156,9 @@ export class OperationGate {
       try {
         document = parse(request.query, { maxLexicalTokens: this.limits.document.maxTokens });
       } catch (error) {
-        return refused(parseError(error));
+        const refusal = parseError(error);
+        this.countRejection([refusal]);
+        return refused(refusal);
       }
       this.documents.remember(request.query, document);
     }
@@ -147,6 +167,18 @@ export class OperationGate {
 
   /** The same for a document that was parsed with `limits.document.maxTokens`. */
   async admit(document: DocumentNode, caller: Caller): Promise<Admission> {
+    const admission = await this.#decide(document, caller);
+    if (!admission.ok) this.countRejection(admission.errors);
+    return admission;
+  }
+
+  /** For transports that refuse documents before they reach the gate. */
+  countRejection(errors: readonly GraphQLError[]): void {
+    const [first] = errors;
+    if (first !== undefined) this.#onRejected?.(ruleOf(first));
+  }
+
+  async #decide(document: DocumentNode, caller: Caller): Promise<Admission> {
     const verdict = this.#judge(document);
     if (verdict.errors.length > 0) return { ok: false, errors: verdict.errors };
     const operation = getOperationAST(document, caller.operationName) ?? undefined;
@@ -214,7 +246,7 @@ export class OperationGate {
       return asGraphqlError(new AppError('BAD_USER_INPUT', `${where} (protocol graphql-transport-ws).`));
     }
     if (!verdict.trusted && this.trusted.isRequiredFor(principal)) {
-      const details = { reason: 'trusted documents only' };
+      const details = { reason: TRUSTED_ONLY };
       return asGraphqlError(
         new AppError('FORBIDDEN', 'This caller may run trusted documents only.', { details }),
       );
@@ -284,6 +316,29 @@ function rootFields(operation: OperationDefinitionNode, document: DocumentNode):
 }
 
 const refused = (error: GraphQLError): Admission => ({ ok: false, errors: [error] });
+
+function ruleOf({ extensions, originalError }: GraphQLError): RejectionRule {
+  switch (extensions['code']) {
+    case 'GRAPHQL_PARSE_FAILED':
+      return 'syntax';
+    case 'GRAPHQL_VALIDATION_FAILED':
+      return 'validation';
+    case 'OPERATION_RESOLUTION_FAILURE':
+      return 'operation';
+    case 'QUERY_TOO_COMPLEX':
+      return 'maxNodes' in extensions ? 'nodes' : 'maxCost' in extensions ? 'cost' : 'shape';
+    case 'RATE_LIMITED':
+      return 'allowance';
+    case 'BAD_USER_INPUT':
+      return 'transport';
+    default:
+      return originalError instanceof AppError && originalError.details?.['reason'] === TRUSTED_ONLY
+        ? 'trusted'
+        : 'access';
+  }
+}
+
+const TRUSTED_ONLY = 'trusted documents only';
 
 /** A refusal in the shape GraphQL libraries pass on. */
 export function asGraphqlError(refusal: AppError): GraphQLError {

@@ -21,6 +21,7 @@ import type { ErrorPresenter, ErrorSite } from './errors.js';
 import type { Executor } from './executor.js';
 import type { Admission, CostReport, OperationGate } from './gate.js';
 import { stringifyWithRawJson } from './raw-json.js';
+import { inOperationSpan } from './tracing.js';
 import type { TrustedDocuments } from './trusted-documents.js';
 
 export interface GraphqlHandlerOptions {
@@ -87,15 +88,20 @@ function createApollo({
     gateway: {
       load: () =>
         Promise.resolve({
-          executor: async ({ document, request, context }) =>
-            withinDeadline((context as GraphqlContext).signal, () =>
-              executor.execute({
-                document,
-                operationName: request.operationName,
-                variables: request.variables,
-                contextValue: context,
-              }),
-            ),
+          executor: async ({ document, request, context }) => {
+            const { signal, allowance } = context as GraphqlContext;
+            const traced = { document, operationName: request.operationName, cost: allowance?.requested };
+            return inOperationSpan(traced, () =>
+              withinDeadline(signal, () =>
+                executor.execute({
+                  document,
+                  operationName: request.operationName,
+                  variables: request.variables,
+                  contextValue: context,
+                }),
+              ),
+            );
+          },
         }),
       onSchemaLoadOrUpdate: (callback) => {
         callback({ apiSchema: schema, coreSupergraphSdl: '' });
@@ -148,6 +154,8 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
         didEncounterErrors: ({ errors, contextValue, operationName }) => {
           // Logs each with its place; formatError, which does not know the place, finds them presented.
           for (const error of errors) presenter.present(error, siteOf(contextValue, operationName));
+          const unparsed = errors.filter(({ extensions }) => extensions['code'] === 'GRAPHQL_PARSE_FAILED');
+          gate.countRejection(unparsed);
           return Promise.resolve();
         },
         responseForOperation: async ({ document, request, contextValue, operationName }) => {

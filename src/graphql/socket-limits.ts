@@ -40,6 +40,20 @@ export const CLOSE = {
   tryLater: 1013,
 } as const;
 
+/** Why a socket was refused or closed from here, in the words of the metric. Clients that leave are not counted. */
+export type DropReason =
+  | 'path'
+  | 'origin'
+  | 'capacity'
+  | 'credentials'
+  | 'limit'
+  | 'protocol'
+  | 'unanswered'
+  | 'behind'
+  | 'unavailable'
+  | 'fault'
+  | 'restart';
+
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
 
 /** A close frame has room for 123 bytes. */

@@ -9,7 +9,7 @@ import { GraphQLError } from 'graphql';
 import type { ExecutionArgs, ExecutionResult, FormattedExecutionResult, GraphQLSchema } from 'graphql';
 import { handleProtocols, makeServer } from 'graphql-ws';
 import type { Context, SubscribePayload } from 'graphql-ws';
-import { Gauge } from 'prom-client';
+import { Counter, Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { WebSocketServer } from 'ws';
 import type { RawData, WebSocket } from 'ws';
@@ -29,7 +29,7 @@ import type { LiveService } from '../live/live.service.js';
 import { Socket } from './socket.js';
 import { sharingKey } from './shared-payloads.js';
 import { CLOSE, SOCKET_LIMITS } from './socket-limits.js';
-import type { SocketLimits } from './socket-limits.js';
+import type { DropReason, SocketLimits } from './socket-limits.js';
 import { openOperation } from './socket-operation.js';
 import type { SocketCounters, SocketOperation } from './socket-operation.js';
 
@@ -75,6 +75,7 @@ export class SocketServer {
   readonly #pinger: NodeJS.Timeout;
   readonly #silence: () => void;
   readonly #counters: SocketCounters = { operations: 0, delivering: 0 };
+  readonly #dropped: Counter<'reason'>;
   #closed: Promise<void> | undefined;
 
   constructor(deps: SocketServerDeps) {
@@ -108,6 +109,12 @@ export class SocketServer {
       });
     gauge('tracewell_ws_connections', 'Open sockets of subscribers.', () => this.#sockets.size);
     gauge('tracewell_ws_operations', 'Subscriptions that are running.', () => this.#counters.operations);
+    this.#dropped = new Counter({
+      name: 'tracewell_ws_dropped_total',
+      help: 'Sockets that were refused or closed from here, by reason.',
+      labelNames: ['reason'] as const,
+      registers: [deps.registry],
+    });
   }
 
   /** Answers upgrades of this server. Other paths than ours are refused: nobody else takes upgrades here. */
@@ -118,8 +125,9 @@ export class SocketServer {
       if (refusal === undefined) {
         this.#acceptor.handleUpgrade(request, stream, head, (socket) => this.#accept(socket, request));
       } else {
-        const retry = refusal.startsWith('503') ? 'Retry-After: 10\r\n' : '';
-        stream.end(`HTTP/1.1 ${refusal}\r\n${retry}Connection: close\r\nContent-Length: 0\r\n\r\n`);
+        this.#dropped.inc({ reason: refusal.why });
+        const retry = refusal.why === 'capacity' || refusal.why === 'restart' ? 'Retry-After: 10\r\n' : '';
+        stream.end(`HTTP/1.1 ${refusal.status}\r\n${retry}Connection: close\r\nContent-Length: 0\r\n\r\n`);
       }
     });
   }
@@ -133,12 +141,14 @@ export class SocketServer {
     return this.#closed;
   }
 
-  #refuseUpgrade(request: IncomingMessage): string | undefined {
-    if (this.#closing.signal.aborted || this.#sockets.size >= this.#limits.sockets) {
-      return '503 Service Unavailable';
+  #refuseUpgrade(request: IncomingMessage): { status: string; why: DropReason } | undefined {
+    const busy = '503 Service Unavailable';
+    if (this.#closing.signal.aborted) return { status: busy, why: 'restart' };
+    if (this.#sockets.size >= this.#limits.sockets) return { status: busy, why: 'capacity' };
+    if ((request.url ?? '').split('?')[0] !== (this.#deps.path ?? '/graphql')) {
+      return { status: '404 Not Found', why: 'path' };
     }
-    if ((request.url ?? '').split('?')[0] !== (this.#deps.path ?? '/graphql')) return '404 Not Found';
-    return this.#isAllowedOrigin(request) ? undefined : '403 Forbidden';
+    return this.#isAllowedOrigin(request) ? undefined : { status: '403 Forbidden', why: 'origin' };
   }
 
   #isAllowedOrigin({ headers: { origin, host } }: IncomingMessage): boolean {
@@ -154,21 +164,29 @@ export class SocketServer {
       request,
       requestId: randomUUID(),
       limits: this.#limits,
+      onDropped: (reason) => this.#dropped.inc({ reason }),
     });
     this.#sockets.add(socket);
     const admitted = (): boolean => {
       if (socket.admitMessage(clock.now().getTime())) return true;
-      socket.close(CLOSE.tooMany, 'Too many messages');
+      socket.close(CLOSE.tooMany, 'limit', 'Too many messages');
       return false;
     };
     webSocket.on('ping', admitted);
     // Frames that break the protocol or the size limit; ws closes the socket itself.
-    webSocket.on('error', (error) => log.debug({ err: error, requestId: socket.requestId }, 'socket error'));
+    webSocket.on('error', (error) => {
+      this.#dropped.inc({ reason: 'protocol' });
+      log.debug({ err: error, requestId: socket.requestId }, 'socket error');
+    });
     const closed = this.#protocol.opened(
       {
         protocol: webSocket.protocol,
         send: (frame) => socket.send(frame),
-        close: (code, reason) => webSocket.close(code, reason),
+        // The protocol's own complaints. A refusal of ours has closed the socket by then.
+        close: (code, reason) => {
+          if (socket.isOpen) this.#dropped.inc({ reason: 'protocol' });
+          webSocket.close(code, reason);
+        },
         onMessage: (handle) =>
           webSocket.on('message', (data: RawData) => {
             if (!socket.isOpen || !admitted()) return;
@@ -198,7 +216,7 @@ export class SocketServer {
     if (!socket.isOpen) return false;
     const siblings = [...this.#sockets].filter((other) => other.principal?.keyId === principal.keyId);
     if (siblings.length >= this.#limits.socketsPerKey) {
-      socket.close(CLOSE.tooMany, `At most ${this.#limits.socketsPerKey} sockets per key`);
+      socket.close(CLOSE.tooMany, 'limit', `At most ${this.#limits.socketsPerKey} sockets per key`);
       return false;
     }
     socket.principal = principal;
@@ -214,7 +232,11 @@ export class SocketServer {
   ): Promise<AdmittedArgs | GraphQLError[]> {
     const { socket } = context.extra;
     if (id.length > this.#limits.idLength) {
-      socket.close(CLOSE.badRequest, `Operation ids have at most ${this.#limits.idLength} characters`);
+      socket.close(
+        CLOSE.badRequest,
+        'protocol',
+        `Operation ids have at most ${this.#limits.idLength} characters`,
+      );
       return [new GraphQLError('The operation id is too long.')];
     }
     const most = this.#limits.operationsPerSocket;
@@ -279,7 +301,7 @@ export class SocketServer {
     return {
       ...createContext({ principal, requestId, signal: this.#closing.signal }),
       live: this.#deps.live,
-      evict: (error) => socket.close(CLOSE.tryLater, error.message),
+      evict: (error) => socket.close(CLOSE.tryLater, 'behind', error.message),
     };
   }
 
@@ -298,18 +320,20 @@ export class SocketServer {
   #turnAway(socket: Socket, error: unknown): void {
     const refusal = findAppError(error);
     if (refusal === undefined) this.#fault(socket, error);
-    else if (refusal.retryAfterSeconds === undefined) socket.close(CLOSE.forbidden, refusal.message);
-    else socket.close(CLOSE.tryLater, refusal.message);
+    else if (refusal.retryAfterSeconds === undefined) {
+      socket.close(CLOSE.forbidden, 'credentials', refusal.message);
+    } else socket.close(CLOSE.tryLater, 'unavailable', refusal.message);
   }
 
   #fault(socket: Socket, error: unknown): void {
     this.#deps.log.error({ err: error, requestId: socket.requestId }, 'socket failed');
-    socket.close(CLOSE.internalError, 'Something went wrong on our side.');
+    socket.close(CLOSE.internalError, 'fault', 'Something went wrong on our side.');
   }
 
   #closeKey(keyId: string): void {
     for (const socket of this.#sockets) {
-      if (socket.principal?.keyId === keyId) socket.close(CLOSE.forbidden, 'The key was revoked or changed');
+      if (socket.principal?.keyId !== keyId) continue;
+      socket.close(CLOSE.forbidden, 'credentials', 'The key was revoked or changed');
     }
   }
 
@@ -318,8 +342,9 @@ export class SocketServer {
     for (const socket of this.#sockets) {
       const { principal } = socket;
       if (principal === undefined || !socket.isOpen) continue;
-      if ((principal.expiresAtMs ?? Infinity) <= nowMs) socket.close(CLOSE.forbidden, 'The key expired');
-      else if (nowMs - socket.checkedAtMs >= this.#limits.recheckMs) {
+      if ((principal.expiresAtMs ?? Infinity) <= nowMs) {
+        socket.close(CLOSE.forbidden, 'credentials', 'The key expired');
+      } else if (nowMs - socket.checkedAtMs >= this.#limits.recheckMs) {
         void this.#recheck(socket, principal, nowMs);
       }
     }
@@ -331,18 +356,18 @@ export class SocketServer {
     try {
       const now = await this.#deps.authenticator.authenticate(socket.credentials);
       if ([...given.scopes].every((scope) => now.scopes.has(scope))) return;
-      socket.close(CLOSE.forbidden, 'The key was changed');
+      socket.close(CLOSE.forbidden, 'credentials', 'The key was changed');
     } catch (error) {
       const refusal = findAppError(error);
       // A database that is away says nothing about the key.
       if (refusal !== undefined && refusal.retryAfterSeconds === undefined) {
-        socket.close(CLOSE.forbidden, refusal.message);
+        socket.close(CLOSE.forbidden, 'credentials', refusal.message);
       }
     }
   }
 
   #pingAll(): void {
-    for (const socket of this.#sockets) if (!socket.ping()) socket.terminate();
+    for (const socket of this.#sockets) if (!socket.ping()) socket.drop('unanswered');
   }
 
   async #shutDown(): Promise<void> {
@@ -352,7 +377,7 @@ export class SocketServer {
     clearInterval(this.#pinger);
     this.#deps.live.checkpoint();
     await this.#until(() => this.#counters.delivering === 0, LAST_EVENTS_MS);
-    for (const socket of this.#sockets) socket.close(CLOSE.restart, 'The server restarts');
+    for (const socket of this.#sockets) socket.close(CLOSE.restart, 'restart', 'The server restarts');
     await this.#until(() => this.#sockets.size === 0, GOODBYE_MS);
     for (const socket of this.#sockets) socket.terminate();
     await new Promise<void>((resolve) => this.#acceptor.close(() => resolve()));

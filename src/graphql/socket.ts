@@ -4,7 +4,7 @@ import type { WebSocket } from 'ws';
 import type { Credentials } from '../tenancy/authenticator.js';
 import type { Principal } from '../tenancy/principal.js';
 import { closeReason } from './socket-limits.js';
-import type { CloseCode, SocketLimits } from './socket-limits.js';
+import type { CloseCode, DropReason, SocketLimits } from './socket-limits.js';
 
 /** A peer that does not answer the close frame is cut off after this. */
 const FAREWELL_MS = 3_000;
@@ -18,6 +18,7 @@ export class Socket {
   checkedAtMs = 0;
   readonly #socket: WebSocket;
   readonly #limits: SocketLimits;
+  readonly #onDropped: (reason: DropReason) => void;
   #windowStartMs = 0;
   #inWindow = 0;
   #answered = true;
@@ -28,7 +29,9 @@ export class Socket {
     request: IncomingMessage;
     requestId: string;
     limits: SocketLimits;
+    onDropped: (reason: DropReason) => void;
   }) {
+    this.#onDropped = deps.onDropped;
     this.#socket = deps.socket;
     this.request = deps.request;
     this.requestId = deps.requestId;
@@ -67,9 +70,16 @@ export class Socket {
     return true;
   }
 
-  close(code: CloseCode, reason: string): void {
+  close(code: CloseCode, why: DropReason, reason: string): void {
+    if (this.isOpen) this.#onDropped(why);
     this.#socket.close(code, closeReason(reason));
     this.#farewell ??= setTimeout(() => this.#socket.terminate(), FAREWELL_MS).unref();
+  }
+
+  /** Without a word, for peers that would not hear it. */
+  drop(why: DropReason): void {
+    if (this.isOpen) this.#onDropped(why);
+    this.terminate();
   }
 
   terminate(): void {

@@ -27,7 +27,7 @@ export interface FeedSink {
 }
 
 export interface FeedReaderDeps {
-  readonly store: Pick<FeedStore, 'readHorizon' | 'readAfter' | 'isHeldBack' | 'lagSeconds'>;
+  readonly store: Pick<FeedStore, 'readSnapshot' | 'readAfter' | 'isHeldBack' | 'lagSeconds'>;
   readonly sink: FeedSink;
   readonly doorbell: Doorbell;
   readonly registry: Registry;
@@ -50,6 +50,8 @@ export class FeedReader {
   readonly #stopping = new AbortController();
   #position: FeedPosition | undefined;
   #lastReadMs: number;
+  /** The horizon that something still open holds, and since when it was seen to. */
+  #held: { readonly horizon: bigint; readonly sinceMs: number } | undefined;
   #running: Promise<void> | undefined;
   #wake: () => void = () => undefined;
   #rung = false;
@@ -66,6 +68,15 @@ export class FeedReader {
       registers: [deps.registry],
       async collect() {
         await collect(this);
+      },
+    });
+    const collectAge = async (gauge: Gauge): Promise<void> => gauge.set(await this.#horizonAgeSeconds());
+    new Gauge({
+      name: 'tracewell_feed_xmin_age_seconds',
+      help: 'How long the oldest open transaction of the database server has held back what is committed after it.',
+      registers: [deps.registry],
+      async collect() {
+        await collectAge(this);
       },
     });
   }
@@ -109,7 +120,7 @@ export class FeedReader {
 
   async #readOnce(): Promise<'more' | 'level' | 'held back'> {
     const { store, sink, clock, log } = this.#deps;
-    const horizon = await store.readHorizon();
+    const horizon = await this.#readHorizon();
     const level = beforeXid(horizon);
     if (this.#position === undefined || this.#position.xid > level.xid) {
       // Transaction ids only run backwards on a database that was restored or failed over to an older copy.
@@ -145,6 +156,21 @@ export class FeedReader {
       };
     });
     this.#wake = () => undefined;
+  }
+
+  async #readHorizon(): Promise<bigint> {
+    const { horizon, end } = await this.#deps.store.readSnapshot();
+    if (horizon >= end) this.#held = undefined;
+    else if (this.#held?.horizon !== horizon) {
+      this.#held = { horizon, sinceMs: this.#deps.clock.now().getTime() };
+    }
+    return horizon;
+  }
+
+  /** Exact to the time between two looks. While the database does not answer, what was known last. */
+  async #horizonAgeSeconds(): Promise<number> {
+    await this.#readHorizon().catch(() => undefined);
+    return this.#held === undefined ? 0 : (this.#deps.clock.now().getTime() - this.#held.sinceMs) / 1_000;
   }
 
   /** While the database does not answer, the time since it last did. */

@@ -48,6 +48,18 @@ export class FeedStore {
     return BigInt(rows[0]?.horizon ?? 0);
   }
 
+  /**
+   * The horizon, and the id behind the newest transaction that has ended. Where the horizon is lower, a transaction that
+   * is still open holds back what was committed after it.
+   */
+  async readSnapshot(): Promise<{ readonly horizon: bigint; readonly end: bigint }> {
+    const { rows } = await this.pool.query<{ horizon: string; end: string }>(
+      `/* feed.snapshot */
+      select pg_snapshot_xmin(s)::text as horizon, pg_snapshot_xmax(s)::text as end from pg_current_snapshot() s`,
+    );
+    return { horizon: BigInt(rows[0]?.horizon ?? 0), end: BigInt(rows[0]?.end ?? 0) };
+  }
+
   /** The first transaction id not given out yet: no cursor can be at or beyond it. */
   async readEnd(): Promise<bigint> {
     const { rows } = await this.pool.query<{ xmax: string }>(

@@ -4,13 +4,14 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type pg from 'pg';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** `close` stops what is measured in the background. */
-export function createMetrics() {
+export function createMetrics(version = 'unknown') {
   const registry = new Registry();
   const registers = [registry];
   const delay = monitorEventLoopDelay({ resolution: 20 });
@@ -26,8 +27,10 @@ export function createMetrics() {
       delay.reset();
     },
   });
+  describeProcess(registry, version);
   return {
     registry,
+    watchPool: makePoolGauges(registry),
     eventLoopLagSeconds,
     close: (): void => {
       delay.disable();
@@ -57,7 +60,7 @@ export function createMetrics() {
     }),
     ingestShed: new Counter({
       name: 'tracewell_ingest_shed_total',
-      help: 'Requests turned away under load, by reason (rate, bytes, database).',
+      help: 'Requests turned away under load, by reason (rate, bytes, database, connections).',
       labelNames: ['reason'] as const,
       registers,
     }),
@@ -98,5 +101,62 @@ export function createMetrics() {
       labelNames: ['reason'] as const,
       registers,
     }),
+    graphqlRejected: new Counter({
+      name: 'tracewell_graphql_rejected_total',
+      help: 'GraphQL operations that were refused before they ran, by rule.',
+      labelNames: ['rule'] as const,
+      registers,
+    }),
   };
+}
+
+/** What runs here, since when and how large it is. The last two have the names every Prometheus client gives them. */
+function describeProcess(registry: Registry, version: string): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'tracewell_build_info',
+    help: 'Always 1; the labels say what runs.',
+    labelNames: ['version', 'node'] as const,
+    registers,
+  }).set({ version, node: process.versions.node }, 1);
+  new Gauge({
+    name: 'process_start_time_seconds',
+    help: 'When the process began, in seconds since 1970.',
+    registers,
+  }).set(Math.round(performance.timeOrigin / 1_000));
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Memory of the process that is in RAM.',
+    registers,
+    collect() {
+      this.set(process.memoryUsage.rss());
+    },
+  });
+}
+
+/** Returns what adds a pool of database connections to the gauges. */
+function makePoolGauges(registry: Registry): (name: string, pool: pg.Pool) => void {
+  const pools = new Map<string, pg.Pool>();
+  const gauge = (name: string, help: string, read: (pool: pg.Pool) => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['pool'] as const,
+      registers: [registry],
+      collect() {
+        for (const [label, pool] of pools) this.set({ pool: label }, read(pool));
+      },
+    });
+  };
+  gauge(
+    'tracewell_db_pool_used',
+    'Database connections that are at work.',
+    ({ totalCount, idleCount }) => totalCount - idleCount,
+  );
+  gauge(
+    'tracewell_db_pool_waiting',
+    'Work that waits for a database connection.',
+    ({ waitingCount }) => waitingCount,
+  );
+  return (name, pool) => pools.set(name, pool);
 }

@@ -57,6 +57,12 @@ export class UpkeepService {
     return everywhere('upkeep', () => ensurePartitions(this.deps.pool, days));
   }
 
+  /** Days behind today that have a partition, without a gap. */
+  partitionsAhead(): Promise<number> {
+    const today = dayOf(this.deps.clock.now().getTime());
+    return everywhere('upkeep', () => this.deps.store.partitionsAhead(today));
+  }
+
   async trimFeed(signal: AbortSignal): Promise<number> {
     const { feed, feedRetentionHours } = this.deps;
     return inBatches(signal, FEED_BATCH, (batch) => feed.trim(feedRetentionHours, batch));

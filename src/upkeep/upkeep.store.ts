@@ -39,6 +39,18 @@ export class UpkeepStore {
     return rowCount ?? 0;
   }
 
+  /** Days from `today` (`YYYY-MM-DD`) on that have a partition, without a gap. */
+  async partitionsAhead(today: string): Promise<number> {
+    const { rows } = await this.pool.query<{ ahead: number }>(
+      `/* upkeep.partitions_ahead */
+      select count(*) as ahead
+      from (select day, row_number() over (order by day) as place from run_partitions where day > $1::date) later
+      where day = $1::date + place::int`,
+      [today],
+    );
+    return rows[0]?.ahead ?? 0;
+  }
+
   /** Workspaces in order of their ids, deleted ones too. */
   async listWorkspaces(after: string | undefined, limit: number): Promise<string[]> {
     const { rows } = await this.pool.query<{ id: string }>(

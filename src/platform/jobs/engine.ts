@@ -67,6 +67,8 @@ export interface Schedule {
 
 export interface JobEngine {
   readonly kind: 'postgres' | 'redis';
+  /** Its connections, on Postgres. */
+  readonly pool: pg.Pool | undefined;
   /** Hands deliveries over; one that the engine already holds is ignored. */
   add(deliveries: readonly Delivery[]): Promise<void>;
   /** Which of these ids of a queue still wait, are delayed or are being worked on. */
@@ -150,6 +152,7 @@ const expire = (ms: number): Promise<'expired'> =>
 
 class BullEngine implements JobEngine {
   readonly kind: 'postgres' | 'redis';
+  readonly pool: pg.Pool | undefined;
   private readonly log: Logger;
   private readonly backend: Backend;
   private readonly queues: ReadonlyMap<string, Queue>;
@@ -160,6 +163,7 @@ class BullEngine implements JobEngine {
     this.kind = config.connection.kind;
     this.log = config.log;
     this.backend = backend;
+    this.pool = backend.pool;
     this.queues = new Map(
       [...config.queues, SCHEDULE_QUEUE].map((name) => [name, this.watch(this.makeQueue(name), name)]),
     );

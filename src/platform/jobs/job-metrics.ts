@@ -57,7 +57,9 @@ export function createJobMetrics({
     help: 'Age of the oldest delivery that has not reached the job queue.',
     registers,
     async collect() {
-      this.set(await outboxAgeSeconds());
+      // Without a database the age of the last scrape stands: the other metrics must be there then.
+      const age = await outboxAgeSeconds().catch(() => undefined);
+      if (age !== undefined) this.set(age);
     },
   });
   new Gauge({

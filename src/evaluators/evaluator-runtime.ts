@@ -1,0 +1,153 @@
+/**
+ * Runs evaluator versions: reads the stored config, hands the subject to the kind, and turns everything a kind
+ * cannot do into an error with a code. Faults of ours (a bug, a lost database) are thrown.
+ */
+import type {
+  EvaluationContext,
+  EvaluationErrorCode,
+  EvaluationOutcome,
+  EvaluationSubject,
+  EvaluatorRuntime,
+  EvaluatorVersion,
+  FailedEvaluation,
+  PairOutcome,
+  PairSubject,
+} from './evaluation.js';
+import { isEvaluatorKind, parseConfig, type EvaluatorSpec } from './evaluator-config.js';
+import { judge, type JudgeDeps } from './judge.js';
+import { mentions } from './judge-template.js';
+import { comparePair } from './pairwise.js';
+import { NotApplicable } from './pick.js';
+import * as text from './text-kinds.js';
+import { toolTrajectory } from './tool-trajectory.js';
+import * as values from './value-kinds.js';
+import { callWebhook, type WebhookDeps } from './webhook.js';
+
+/** Runs user code where it can do no harm. */
+export interface CodeRunner {
+  run(
+    code: string,
+    subject: EvaluationSubject,
+    evaluator: EvaluatorVersion,
+    context: EvaluationContext,
+  ): Promise<EvaluationOutcome>;
+}
+
+export interface EvaluatorRuntimeDeps {
+  readonly judges: JudgeDeps;
+  readonly webhooks: WebhookDeps;
+  readonly code: CodeRunner;
+}
+
+export class KindRuntime implements EvaluatorRuntime {
+  readonly #deps: EvaluatorRuntimeDeps;
+
+  constructor(deps: EvaluatorRuntimeDeps) {
+    this.#deps = deps;
+  }
+
+  async evaluate(
+    evaluator: EvaluatorVersion,
+    subject: EvaluationSubject,
+    context: EvaluationContext,
+  ): Promise<EvaluationOutcome> {
+    return applied(context, () => this.#evaluate(evaluator, subject, context));
+  }
+
+  async compare(
+    evaluator: EvaluatorVersion,
+    pair: PairSubject,
+    context: EvaluationContext,
+  ): Promise<PairOutcome> {
+    return applied(context, () => {
+      const spec = specOf(evaluator);
+      if (spec.kind !== 'pairwise') {
+        throw new NotApplicable(`An evaluator of kind ${spec.kind} looks at one run.`);
+      }
+      return comparePair(this.#deps.judges, evaluator, spec.config, pair, context);
+    });
+  }
+
+  needsSteps(evaluator: EvaluatorVersion): boolean {
+    const { kind, config } = specOf(evaluator);
+    if (kind === 'code' || kind === 'webhook') return config.steps;
+    return kind === 'tool_trajectory' || (kind === 'llm_judge' && mentions(config.messages, 'steps'));
+  }
+
+  async #evaluate(
+    evaluator: EvaluatorVersion,
+    subject: EvaluationSubject,
+    context: EvaluationContext,
+  ): Promise<EvaluationOutcome> {
+    const { judges, webhooks, code } = this.#deps;
+    const spec = specOf(evaluator);
+    if (spec.kind === 'llm_judge') return judge(judges, evaluator, spec.config, subject, context);
+    if (spec.kind === 'code') return code.run(spec.config.code, subject, evaluator, context);
+    if (spec.kind === 'webhook') return callWebhook(webhooks, evaluator, spec.config, subject, context);
+    if (spec.kind === 'pairwise') throw new NotApplicable('An evaluator of kind pairwise compares two runs.');
+    const score = { key: evaluator.feedbackKey, ...applyRule(spec, subject) };
+    return { kind: 'scored', scores: [score], judgeRunIds: [], cost: null };
+  }
+}
+
+type RuleSpec = Exclude<EvaluatorSpec, { kind: 'llm_judge' | 'code' | 'webhook' | 'pairwise' }>;
+
+/** The kinds that need nothing but the subject. */
+export function applyRule(spec: RuleSpec, subject: EvaluationSubject): text.Verdict {
+  switch (spec.kind) {
+    case 'exact_match':
+      return text.exactMatch(spec.config, subject);
+    case 'contains':
+      return text.contains(spec.config, subject);
+    case 'forbidden_phrases':
+      return text.forbiddenPhrases(spec.config, subject);
+    case 'required_keywords':
+      return text.requiredKeywords(spec.config, subject);
+    case 'regex':
+      return text.regex(spec.config, subject);
+    case 'length':
+      return text.length(spec.config, subject);
+    case 'edit_distance':
+      return text.editDistance(spec.config, subject);
+    case 'json_schema':
+      return values.jsonSchema(spec.config, subject);
+    case 'numeric_tolerance':
+      return values.numericTolerance(spec.config, subject);
+    case 'latency':
+      return values.latency(spec.config, subject);
+    case 'cost':
+      return values.cost(spec.config, subject);
+    case 'tool_trajectory':
+      return toolTrajectory(spec.config, subject);
+  }
+}
+
+/** @throws NotApplicable for what no version of ours stored. */
+function specOf({ kind, config }: EvaluatorVersion): EvaluatorSpec {
+  if (!isEvaluatorKind(kind)) {
+    throw new NotApplicable(`This installation knows no evaluators of kind "${kind}".`);
+  }
+  const parsed = parseConfig(kind, config);
+  if (parsed.ok) return parsed.value;
+  throw new NotApplicable(`The evaluator's config is not valid: ${parsed.problems[0]?.message ?? ''}`);
+}
+
+async function applied<Outcome>(
+  { signal }: EvaluationContext,
+  work: () => Promise<Outcome>,
+): Promise<Outcome | FailedEvaluation> {
+  signal.throwIfAborted();
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof NotApplicable) return failure('NOT_APPLICABLE', error.message);
+    throw error;
+  }
+}
+
+const failure = (code: EvaluationErrorCode, message: string): FailedEvaluation => ({
+  kind: 'failed',
+  error: { code, message, retryable: false },
+  judgeRunIds: [],
+  cost: null,
+});

@@ -33,15 +33,28 @@ export const EXEMPTIONS = {
   },
   jobs: {
     why: 'The queue is one; a handler of a job of a workspace is held to that workspace.',
-    files: ['src/platform/jobs/runner.ts', 'src/platform/jobs/loop.ts', 'workers/worker-group.ts'],
+    files: [
+      'src/platform/jobs/loop.ts',
+      'src/platform/jobs/runner.ts',
+      'src/platform/jobs/sweeper.ts',
+      'workers/worker-group.ts',
+    ],
   },
   'place in line': {
     why: 'How many jobs are before one, whoever they belong to; only their number is told.',
     files: ['src/jobs/job.service.ts'],
   },
+  'content reads': {
+    why: 'Reads of content are written in batches, whoever read.',
+    files: ['src/audit/content-read-log.ts'],
+  },
   upkeep: {
     why: 'What has expired is removed, and partitions are made, for everybody.',
-    files: ['src/upkeep/upkeep.service.ts', 'src/feedback/waiting-feedback.ts'],
+    files: [
+      'src/upkeep/upkeep.service.ts',
+      'src/feedback/waiting-feedback.ts',
+      'src/datasets/dataset-cleanup.ts',
+    ],
   },
 } as const;
 

@@ -14,6 +14,7 @@ import { systemIds } from '../../src/platform/ids.js';
 import { createLogger } from '../../src/platform/log.js';
 import type { Principal, Scope } from '../../src/tenancy/principal.js';
 import { createTestDatabase } from '../support/database.js';
+import { inScope } from '../support/scoped.js';
 
 export const uuid = (): string => systemIds.uuid();
 
@@ -87,9 +88,18 @@ export async function createWorld() {
   const database = await createTestDatabase();
   const pool = createPool({
     url: database.url,
+    role: database.role,
     name: 'feedback-test',
     max: 6,
     statementTimeoutMs: 20_000,
+    log: createLogger('silent', 'test'),
+  });
+  const arranging = createPool({
+    url: database.url,
+    name: 'arranging',
+    max: 2,
+    statementTimeoutMs: 20_000,
+    rows: 'everywhere',
     log: createLogger('silent', 'test'),
   });
   const rings: string[] = [];
@@ -120,14 +130,15 @@ export async function createWorld() {
   const configs = new FeedbackConfigService({ pool, store: configStore, idempotency, clock: systemClock });
   return {
     database,
-    pool,
+    /** For arranging and looking, in all workspaces. */
+    pool: arranging,
     doorbell,
     rings,
     statements,
-    feedback,
-    configs,
+    feedback: inScope(feedback),
+    configs: inScope(configs),
     close: async () => {
-      await pool.end();
+      await Promise.all([pool.end(), arranging.end()]);
       await database.drop();
     },
   };

@@ -20,7 +20,7 @@ export function principalWith(scopes: readonly Scope[], keyId = 'key'): Principa
     keyId,
     kind: 'service',
     organizationId: 'organization',
-    workspaceId: 'workspace',
+    workspaceId: '00000000-0000-4000-8000-000000000001',
     userId: undefined,
     scopes: new Set(scopes),
     expiresAtMs: undefined,

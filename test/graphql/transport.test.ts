@@ -136,7 +136,7 @@ test('faults are masked, logged once, and found again by their id', async () => 
     expect(lines[0]).toMatchObject({
       errorId: error?.extensions['errorId'],
       operationName: 'Q',
-      workspaceId: 'workspace',
+      workspaceId: '00000000-0000-4000-8000-000000000001',
     });
   }
   const broken = await server.post({ query: '{ broken }' });

@@ -55,16 +55,18 @@ import { WorkspaceStore } from '../../src/tenancy/workspace.store.js';
 import { ThreadService } from '../../src/threads/thread.service.js';
 import { ThreadStore } from '../../src/threads/thread.store.js';
 import { createTenancyWorld, log, PEPPER } from '../tenancy/world.js';
+import { inScope } from '../support/scoped.js';
 
 export async function startGateway() {
   const world = await createTenancyWorld();
   const clock = systemClock;
   const ids = systemIds;
   const { doorbell } = world;
-  const connect = (name: string, max: number) =>
-    createPool({ url: world.database.url, name, max, statementTimeoutMs: 20_000, log });
-  const pool = connect('read', 4);
-  const ingestPool = connect('ingest', 2);
+  const { url: databaseUrl, role } = world.database;
+  const connect = (name: string, max: number, rows: 'scope' | 'everywhere') =>
+    createPool({ url: databaseUrl, name, max, statementTimeoutMs: 20_000, rows, role, log });
+  const pool = connect('read', 4, 'scope');
+  const ingestPool = connect('ingest', 2, 'everywhere');
   const statements: string[] = [];
   const query = pool.query.bind(pool) as (...all: unknown[]) => unknown;
   // Names of what the services send outside transactions, for tests that count.
@@ -192,7 +194,15 @@ export async function startGateway() {
     url,
     world,
     statements,
-    services: { feedback, configs, tokens, runs, projects, shares, cursors },
+    services: {
+      feedback: inScope(feedback),
+      configs: inScope(configs),
+      tokens: inScope(tokens),
+      runs: inScope(runs),
+      projects: inScope(projects),
+      shares: inScope(shares),
+      cursors,
+    },
     apiKey: world.apiKey,
     workspaceId: world.workspaceId,
     database: world.database,

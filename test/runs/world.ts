@@ -18,6 +18,7 @@ import { RunWriter } from '../../src/ingest/run-writer.js';
 import { RunZones } from '../../src/ingest/run-zones.js';
 import { systemClock } from '../../src/platform/clock.js';
 import { createPool } from '../../src/platform/db.js';
+import { inWorkspace } from '../../src/platform/db-scope.js';
 import type { Queryable } from '../../src/platform/db.js';
 import { Idempotency } from '../../src/platform/idempotency.js';
 import { systemIds } from '../../src/platform/ids.js';
@@ -43,6 +44,7 @@ import { ThreadResolver } from '../../src/threads/thread.resolver.js';
 import { ThreadService } from '../../src/threads/thread.service.js';
 import { ThreadStore } from '../../src/threads/thread.store.js';
 import { createTestDatabase } from '../support/database.js';
+import { inScope } from '../support/scoped.js';
 
 export const DAY_MS = 86_400_000;
 
@@ -121,12 +123,20 @@ export type World = Awaited<ReturnType<typeof createWorld>>;
 export async function createWorld() {
   const database = await createTestDatabase();
   const log = createLogger('silent', 'test');
-  const pool = createPool({ url: database.url, name: 'read', max: 4, statementTimeoutMs: 30_000, log });
+  const pool = createPool({
+    url: database.url,
+    role: database.role,
+    name: 'read',
+    max: 4,
+    statementTimeoutMs: 30_000,
+    log,
+  });
   const ingestPool = createPool({
     url: database.url,
     name: 'ingest',
     max: 2,
     statementTimeoutMs: 30_000,
+    rows: 'everywhere',
     log,
   });
   const doorbell = { ring: () => undefined, listen: () => () => undefined, close: () => Promise.resolve() };
@@ -205,10 +215,11 @@ export async function createWorld() {
 
   return {
     database,
-    pool,
-    runs,
-    projects,
-    threads,
+    /** For arranging and looking, in all workspaces. */
+    pool: ingestPool,
+    runs: inScope(runs),
+    projects: inScope(projects),
+    threads: inScope(threads),
     enqueued,
     schema,
     /** Statements of stores since the last call. */
@@ -228,7 +239,8 @@ export async function createWorld() {
         signal: new AbortController().signal,
         requestId: 'test',
       });
-      return graphql({ schema, source, variableValues, contextValue });
+      const run = (): Promise<ExecutionResult> => graphql({ schema, source, variableValues, contextValue });
+      return principal === undefined ? run() : inWorkspace(principal.workspaceId, run);
     },
     /** The data of a query that must succeed, as a client would see it. */
     async query<T>(

@@ -25,6 +25,7 @@ import { WorkspaceStore } from '../../src/tenancy/workspace.store.js';
 import { createTestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import type { TestDatabase } from '../support/database.js';
+import { inScope } from '../support/scoped.js';
 
 export const PEPPER = 'a pepper for tests, long enough to be one';
 export const log = createLogger('silent', 'test');
@@ -121,7 +122,8 @@ export async function createTenancyWorld(): Promise<TenancyWorld> {
   });
   if (first.apiKey === undefined) throw new Error('a fresh installation made no key');
   const authenticators: Authenticator[] = [];
-  const appPool = createPool({ url: database.url, name: 'tenancy', max: 4, statementTimeoutMs: 10_000, log });
+  const { url, role } = database;
+  const appPool = createPool({ url, role, name: 'tenancy', max: 4, statementTimeoutMs: 10_000, log });
   const prisma = createPrisma(appPool);
   const members = new MemberStore({ db: appPool });
   const appKeys = new KeyStore({ db: appPool });
@@ -132,16 +134,18 @@ export async function createTenancyWorld(): Promise<TenancyWorld> {
     clock,
     doorbell,
     keys,
-    keyService: new KeyService({ ...common, pepper: PEPPER, keys: appKeys, members }),
-    memberService: new MemberService({ ...common, keys: appKeys, members }),
-    workspaceService: new WorkspaceService({ ...common, workspaces: new WorkspaceStore({ prisma }) }),
+    keyService: inScope(new KeyService({ ...common, pepper: PEPPER, keys: appKeys, members })),
+    memberService: inScope(new MemberService({ ...common, keys: appKeys, members })),
+    workspaceService: inScope(
+      new WorkspaceService({ ...common, workspaces: new WorkspaceStore({ prisma }) }),
+    ),
     organizationId: first.organizationId,
     workspaceId: first.workspaceId,
     apiKey: first.apiKey,
     authenticator(parts = {}) {
       const authenticator = new Authenticator({
         pepper: PEPPER,
-        keys: new KeyStore({ db: parts.db ?? pool }),
+        keys: new KeyStore({ db: parts.db ?? appPool }),
         clock: parts.clock ?? clock,
         doorbell: parts.doorbell ?? doorbell,
         log,

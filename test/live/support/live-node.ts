@@ -77,7 +77,7 @@ export async function startNode(
   const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock: systemClock, log });
   reader.start();
   const probe = {
-    workspaceId: 'none',
+    workspaceId: '00000000-0000-4000-8000-000000000000',
     topic: { kind: 'trace', traceId: 'none' },
     filter: undefined,
     fields: [],

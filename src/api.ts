@@ -33,6 +33,8 @@ import { RUN_NODE } from './runs/run.types.js';
 import type { AttachmentLinks } from './runs/run.types.js';
 import { TraceResolver } from './runs/trace.resolver.js';
 import { TRACE_NODE } from './runs/trace.types.js';
+import { ScheduleResolver } from './schedules/schedule.resolver.js';
+import { SCHEDULE_NODE } from './schedules/schedule.types.js';
 import { RunShareResolver } from './sharing/run-share.resolver.js';
 import { ApiKeyResolver, apiKeyNodes } from './tenancy/api-key.resolver.js';
 import { MemberResolver } from './tenancy/member.resolver.js';
@@ -67,6 +69,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     projectLoaders,
   });
   const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
+  const scheduleResolver = new ScheduleResolver({ schedules: app.schedules, cursors });
   const traceResolver = new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
@@ -76,6 +79,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     .register(JOB_NODE, jobResolver.loadNodes)
     .register(PROJECT_NODE, projectResolver.loadNodes)
     .register(RUN_NODE, runResolver.loadNodes)
+    .register(SCHEDULE_NODE, scheduleResolver.loadNodes)
     .register(TRACE_NODE, traceResolver.loadNodes);
 
   const schema = buildTracewellSchema([
@@ -96,6 +100,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new RunIntakeResolver({ intake: app.intake, ids: app.ids }),
     new RunShareResolver({ shares: app.shares, publicUrl }),
     new RunStatsResolver({ runs, projectLoaders }),
+    scheduleResolver,
     new ThreadResolver({ threads: app.threads, cursors, projectLoaders }),
     traceResolver,
     new ViewerResolver({ keys, members, workspaces }),

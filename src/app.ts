@@ -50,6 +50,7 @@ import { TraceStore } from './runs/trace.store.js';
 import { SearchIndexer } from './search/search-indexer.js';
 import { SearchService } from './search/search.service.js';
 import { SearchStore } from './search/search.store.js';
+import { ScheduleService } from './schedules/schedule.service.js';
 import { RunShareService } from './sharing/run-share.service.js';
 import { RunShareStore } from './sharing/run-share.store.js';
 import { Authenticator } from './tenancy/authenticator.js';
@@ -266,6 +267,14 @@ export function createApp(options: AppOptions) {
       queue: jobs.jobStore,
       db: reads,
       doorbell,
+    }),
+    schedules: new ScheduleService({
+      pool: foundation.writes,
+      queue: jobs.jobQueue,
+      actions: {},
+      idempotency: foundation.idempotency,
+      clock,
+      ids,
     }),
     // Signed with a key of their own, the same in every process of the installation.
     cursors: new Cursors({ key: createHmac('sha256', options.pepper).update('cursors').digest() }),

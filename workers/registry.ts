@@ -1,5 +1,6 @@
 /** Every job this program knows, and how many of each queue run at once in one process. */
 import type { JobImplementation } from '../src/platform/jobs/runner.js';
+import { fireSchedule, tickSchedules } from './schedules/fire-schedules.js';
 import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
 import { ensurePartitions } from './upkeep/ensure-partitions.js';
@@ -19,6 +20,8 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   trimJobs,
   trimIdempotency,
   deleteProjectRuns,
+  tickSchedules,
+  fireSchedule,
 ];
 
 /** Queues by name. A queue of its own is for work that must not wait behind other work. */

@@ -11,6 +11,7 @@ import type { Jobs } from '../src/platform/jobs/queue.js';
 import type { Lifecycle } from '../src/platform/lifecycle.js';
 import type { Logger } from '../src/platform/log.js';
 import type { Metrics } from '../src/platform/metrics.js';
+import type { ScheduleService } from '../src/schedules/schedule.service.js';
 import { UpkeepService } from '../src/upkeep/upkeep.service.js';
 import type { RunDeleter } from '../src/upkeep/upkeep.service.js';
 import { UpkeepStore } from '../src/upkeep/upkeep.store.js';
@@ -30,6 +31,7 @@ export interface WorkerApp extends Jobs {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly runs: RunDeleter;
+  readonly schedules: ScheduleService;
   /** One process at a time does the work, the others find it taken. */
   readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
   readonly feedback: { attachWaiting(): Promise<number> };
@@ -69,7 +71,7 @@ export async function createWorkers(
     store: app.jobStore,
     queue: app.jobQueue,
     doorbell: app.doorbell,
-    services: { upkeep },
+    services: { upkeep, schedules: app.schedules },
     implementations,
     concurrency,
     // Not woken by the feed: searches look at what is not indexed themselves, and a second's worth is one batch.

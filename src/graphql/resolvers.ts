@@ -11,6 +11,7 @@ import { RunIntakeResolver } from '../runs/run-intake.resolver.js';
 import { RunStatsResolver } from '../runs/run-stats.resolver.js';
 import { RunResolver } from '../runs/run.resolver.js';
 import { TraceResolver } from '../runs/trace.resolver.js';
+import { ScheduleResolver } from '../schedules/schedule.resolver.js';
 import { RunShareResolver } from '../sharing/run-share.resolver.js';
 import { ApiKeyResolver } from '../tenancy/api-key.resolver.js';
 import { MemberResolver } from '../tenancy/member.resolver.js';
@@ -41,6 +42,7 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   RunResolver,
   RunShareResolver,
   RunStatsResolver,
+  ScheduleResolver,
   ThreadResolver,
   TraceResolver,
   ViewerResolver,

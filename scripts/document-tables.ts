@@ -52,6 +52,13 @@ const limits: readonly (readonly [string, string])[] = [
   ],
 ];
 
+/** Settings few installations need: in docs/operation.md instead of the README. */
+const RARE: ReadonlySet<string> = new Set([
+  'MAX_CONNECTIONS_PER_ADDRESS',
+  'TRUSTED_DOCUMENTS_FILE',
+  'TRUSTED_DOCUMENTS_ONLY',
+]);
+
 const settingsTable = (isWanted: (name: string) => boolean): string =>
   table(
     ['variable', 'default', 'meaning'],
@@ -62,7 +69,8 @@ const settingsTable = (isWanted: (name: string) => boolean): string =>
 
 /** Every table by name. */
 export const TABLES: Readonly<Record<string, () => string>> = {
-  settings: () => settingsTable((name) => !name.startsWith('OTEL_')),
+  settings: () => settingsTable((name) => !name.startsWith('OTEL_') && !RARE.has(name)),
+  'rare-settings': () => settingsTable((name) => RARE.has(name)),
   'telemetry-settings': () => settingsTable((name) => name.startsWith('OTEL_')),
   errors: () =>
     table(

@@ -93,6 +93,11 @@ const settings = z.object({
   MAX_IN_FLIGHT_BYTES: count(16 * 1024 ** 3)
     .default(256 * 1024 * 1024)
     .describe('Bytes of intake a gateway holds at once; above it 503 with Retry-After.'),
+  MAX_CONNECTIONS_PER_ADDRESS: count(100_000)
+    .default(1_000)
+    .describe(
+      'Connections one client address (IPv6: /64) may hold open at a gateway; above it 503. A balancer counts as one client.',
+    ),
   FEED_RETENTION_HOURS: count(24 * 90)
     .default(24)
     .describe('How long a live subscriber may be away and still resume without a gap.'),
@@ -141,7 +146,12 @@ const settings = z.object({
 type Settings = z.infer<typeof settings>;
 
 export interface Config {
-  readonly gateway: { readonly host: string; readonly port: number; readonly publicUrl: string | undefined };
+  readonly gateway: {
+    readonly host: string;
+    readonly port: number;
+    readonly publicUrl: string | undefined;
+    readonly connectionsPerAddress: number;
+  };
   readonly workers: { readonly port: number };
   /** `url` is undefined where the embedded Postgres is to be used. */
   readonly database: {
@@ -197,7 +207,12 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     throw new ConfigError(['TRUSTED_DOCUMENTS_ONLY: needs TRUSTED_DOCUMENTS_FILE, the documents it allows.']);
   }
   return Object.freeze({
-    gateway: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, '') },
+    gateway: {
+      host: s.HOST,
+      port: s.PORT,
+      publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
+      connectionsPerAddress: s.MAX_CONNECTIONS_PER_ADDRESS,
+    },
     workers: { port: s.WORKER_PORT },
     database: { url: secret(s.DATABASE_URL), role: s.DATABASE_ROLE, readConnections: s.READ_CONNECTIONS },
     redis:
@@ -262,7 +277,7 @@ export function describeSettings(): { name: string; fallback: string; descriptio
     const parsed = schema.safeParse(undefined);
     return {
       name,
-      fallback: parsed.success && parsed.data !== undefined ? String(parsed.data) : '',
+      fallback: !parsed.success || typeof parsed.data === 'object' ? '' : String(parsed.data ?? ''),
       description: schema.description ?? '',
     };
   });

@@ -100,7 +100,10 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
     metrics: app.metrics,
     authenticator: app.authenticator,
     rateLimiter: app.rateLimiter,
-    limits: { maxInFlightBytes: config.ingest.maxInFlightBytes },
+    limits: {
+      maxInFlightBytes: config.ingest.maxInFlightBytes,
+      connectionsPerAddress: config.gateway.connectionsPerAddress,
+    },
     ready: readiness({
       database: databaseCheck(app.reads),
       migrations: migrationsCheck(app.reads, newestMigration()),

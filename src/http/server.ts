@@ -14,6 +14,7 @@ import type { Metrics } from '../platform/metrics.js';
 import { parseTraceparent } from '../platform/telemetry.js';
 import { installAccess } from './access.js';
 import { BodyReader } from './body.js';
+import { limitConnections } from './connection-limit.js';
 import { installErrorHandling } from './errors.js';
 import { healthRoutes } from './health.routes.js';
 import type { Readiness } from './health.routes.js';
@@ -27,7 +28,11 @@ export interface HttpServerOptions {
   readonly authenticator: Authenticate;
   readonly rateLimiter: RateLimit;
   readonly routes: readonly RouteModule[];
-  readonly limits: { readonly maxInFlightBytes: number };
+  readonly limits: {
+    readonly maxInFlightBytes: number;
+    /** Open at once from one address. Default: no limit. */
+    readonly connectionsPerAddress?: number;
+  };
   /** What a probe of readiness finds, besides draining. */
   readonly ready: () => Promise<Readiness>;
 }
@@ -77,6 +82,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     // Requests that still come in on open connections while draining are served; readiness turned away the rest.
     return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAM_LENGTH },
+  });
+  limitConnections(app.server, {
+    perAddress: options.limits.connectionsPerAddress ?? Infinity,
+    onRefused: () => metrics.ingestShed.inc({ reason: 'connections' }),
   });
   app.decorate('bodies', new BodyReader({ maxInFlightBytes: options.limits.maxInFlightBytes, metrics }));
   installBodies(app);

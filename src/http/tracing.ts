@@ -4,20 +4,11 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { isTracing, startRequestSpan } from '../platform/telemetry.js';
-import type { RequestSpan } from '../platform/telemetry.js';
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Undefined while nothing is recorded, and for probes. */
-    span: RequestSpan | undefined;
-  }
-}
 
 /** Call before any other hook is added: what hooks do belongs to the request. */
 export function installTracing(app: FastifyInstance): void {
   if (!isTracing()) return;
-  app.decorateRequest('span', undefined);
-  // With callbacks: only so do the hooks that follow, and the handler, run inside.
+  // With a callback: only so do the hooks that follow, and the handler, run inside.
   app.addHook('onRequest', (request, reply, done) => {
     const { config, url } = request.routeOptions;
     if (config.module === 'health') return done();
@@ -32,7 +23,6 @@ export function installTracing(app: FastifyInstance): void {
       },
     );
     if (span === undefined) return done();
-    request.span = span;
     // Comes after the last byte and when the client is gone before.
     reply.raw.once('close', () => {
       const { statusCode, writableFinished } = reply.raw;
@@ -44,11 +34,6 @@ export function installTracing(app: FastifyInstance): void {
       span.end(attributes, statusCode >= 500);
     });
     span.enter(done);
-  });
-  // Bodies that were waited for end in the context of the connection.
-  app.addHook('preValidation', (request, _reply, done) => {
-    if (request.span === undefined) done();
-    else request.span.enter(done);
   });
 }
 

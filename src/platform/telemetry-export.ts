@@ -3,6 +3,7 @@
  * own requests are not traced.
  */
 import { context, diag, DiagLogLevel } from '@opentelemetry/api';
+import type * as Sdk from '@opentelemetry/sdk-trace';
 import type { Logger } from './log.js';
 import type { Secret } from './secret.js';
 import { traceWith } from './telemetry.js';
@@ -87,7 +88,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<() => P
   };
 }
 
-function makeSampler(sdk: typeof import('@opentelemetry/sdk-trace'), { sampler, ratio }: ExportSettings) {
+function makeSampler(sdk: typeof Sdk, { sampler, ratio }: ExportSettings) {
   const own = sampler.replace('parentbased_', '');
   const root =
     own === 'traceidratio'

@@ -7,6 +7,14 @@ import type pg from 'pg';
 import { AttachmentService } from './attachments/attachment.service.js';
 import { AttachmentStore } from './attachments/attachment.store.js';
 import type { Config } from './config.js';
+import { DatasetDeletions } from './datasets/dataset-cleanup.js';
+import { DatasetDiffStore } from './datasets/dataset-diff.store.js';
+import { DatasetService } from './datasets/dataset.service.js';
+import { DatasetStore } from './datasets/dataset.store.js';
+import { DatasetVersionStore } from './datasets/dataset-version.store.js';
+import { ExampleService } from './datasets/example.service.js';
+import { ExampleStore } from './datasets/example.store.js';
+import { ExampleWriter } from './datasets/example-writer.js';
 import { ExperimentService } from './experiments/experiment.service.js';
 import { FeedbackConfigService } from './feedback/feedback-config.service.js';
 import { FeedbackConfigStore } from './feedback/feedback-config.store.js';
@@ -249,6 +257,30 @@ function createReading(
   };
 }
 
+function createDatasets({ reads, writes, idempotency }: Foundation, jobQueue: JobQueue) {
+  const exampleStore = new ExampleStore({ db: reads });
+  const exampleWriter = new ExampleWriter({ clock, ids });
+  const datasets = new DatasetService({
+    pool: writes,
+    datasets: new DatasetStore({ db: reads }),
+    versions: new DatasetVersionStore({ db: reads }),
+    examples: exampleStore,
+    deletions: new DatasetDeletions({ queue: jobQueue }),
+    idempotency,
+    clock,
+    ids,
+  });
+  const examples = new ExampleService({
+    pool: writes,
+    datasets,
+    examples: exampleStore,
+    diffs: new DatasetDiffStore({ db: reads }),
+    writer: exampleWriter,
+    idempotency,
+  });
+  return { exampleStore, exampleWriter, datasets, examples };
+}
+
 export type App = ReturnType<typeof createApp>;
 
 export function createApp(options: AppOptions) {
@@ -289,6 +321,7 @@ export function createApp(options: AppOptions) {
       pepper: options.pepper,
     }),
     ...createFeedback(foundation),
+    ...createDatasets(foundation, jobs.jobQueue),
     ...createIngest(foundation, options),
   };
 }

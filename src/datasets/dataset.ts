@@ -1,5 +1,7 @@
 /** What datasets, their versions and their examples are. Pure. Times are UTC text as Postgres gives them. */
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import { problem } from '../platform/result.js';
+import type { Problem } from '../platform/result.js';
 
 export const DATA_TYPES = ['kv', 'llm', 'chat'] as const;
 export type DataType = (typeof DATA_TYPES)[number];
@@ -46,7 +48,7 @@ export type AsOf = { readonly version: number } | { readonly tag: string } | { r
 
 export interface ExampleAttachment {
   readonly name: string;
-  /** Of its chunks in the attachment store. */
+  /** Its own run id in the attachment store, where its bytes are under (id, name). */
   readonly id: string;
   readonly mimeType: string;
   readonly size: number;
@@ -71,4 +73,113 @@ export interface Example {
   readonly sinceVersion: number;
   readonly createdAt: string;
   readonly modifiedAt: string;
+}
+
+export interface DatasetDraft {
+  readonly id?: string | undefined;
+  readonly name: string;
+  readonly description?: string | null | undefined;
+  readonly dataType?: DataType | undefined;
+  readonly metadata?: JsonObject | undefined;
+  readonly inputsSchema?: JsonValue | undefined;
+  readonly outputsSchema?: JsonValue | undefined;
+  readonly transformations?: JsonValue | undefined;
+  readonly externallyManaged?: boolean | undefined;
+  /** RFC 3339; now where absent. */
+  readonly createdAt?: string | undefined;
+}
+
+/** A change: absent leaves, null clears. */
+export interface DatasetPatch {
+  readonly name?: string | undefined;
+  readonly description?: string | null | undefined;
+  /** Replaces the whole object. */
+  readonly metadata?: JsonObject | undefined;
+  readonly inputsSchema?: JsonValue | undefined;
+  readonly outputsSchema?: JsonValue | undefined;
+  readonly transformations?: JsonValue | undefined;
+  readonly baselineExperimentId?: string | null | undefined;
+}
+
+/** Conditions on datasets, all of which hold. Absent means no condition. */
+export interface DatasetFilter {
+  readonly ids?: readonly string[] | undefined;
+  readonly excludeIds?: readonly string[] | undefined;
+  readonly name?: string | undefined;
+  /** Ignoring case. */
+  readonly nameContains?: string | undefined;
+  readonly dataTypes?: readonly DataType[] | undefined;
+  /** Contained in the metadata. */
+  readonly metadata?: JsonObject | undefined;
+}
+
+/** Why an example was or would be refused. */
+export interface SchemaViolation {
+  readonly field: 'inputs' | 'outputs';
+  /** JSON pointer (RFC 6901) to the value; empty for the whole. */
+  readonly pointer: string;
+  readonly message: string;
+}
+
+export const LATEST = 'latest';
+export const DEFAULT_SPLIT = 'base';
+export const MAX_NAME_LENGTH = 500;
+export const MAX_DESCRIPTION_LENGTH = 20_000;
+/** Of metadata as JSON text. */
+export const MAX_METADATA_LENGTH = 262_144;
+export const MAX_TAG_LENGTH = 128;
+
+// JSON.stringify escapes NUL and lone surrogates; jsonb refuses these escapes.
+const UNSTORABLE = /\\u0000|\\u[dD][89a-fA-F]/;
+
+export const isDataType = (value: unknown): value is DataType =>
+  (DATA_TYPES as readonly unknown[]).includes(value);
+
+/** Why a text cannot be stored; empty where it can. */
+export function textProblems(
+  field: string,
+  text: string | null | undefined,
+  max: number,
+  path: readonly string[] = [field],
+): Problem[] {
+  if (typeof text !== 'string') return [];
+  if (text.length > max) return [problem('INVALID', `${field} may have at most ${max} characters.`, path)];
+  return text.includes('\u0000') || !text.isWellFormed()
+    ? [problem('INVALID', `${field} has characters that cannot be stored.`, path)]
+    : [];
+}
+
+/** Why metadata cannot be stored; empty where it can. */
+export function metadataProblems(
+  metadata: JsonObject | undefined,
+  path: readonly string[] = ['metadata'],
+): Problem[] {
+  if (metadata === undefined) return [];
+  const text = JSON.stringify(metadata);
+  if (text.length > MAX_METADATA_LENGTH) {
+    return [problem('INVALID', `metadata may have at most ${MAX_METADATA_LENGTH} characters as JSON.`, path)];
+  }
+  return UNSTORABLE.test(text)
+    ? [problem('INVALID', 'metadata has characters that cannot be stored.', path)]
+    : [];
+}
+
+/** Why a draft or patch cannot be stored, its schemas apart; empty where it can. */
+export function datasetProblems(change: Pick<DatasetPatch, 'name' | 'description' | 'metadata'>): Problem[] {
+  const blank = change.name?.trim() === '';
+  return [
+    ...(blank ? [problem('INVALID', 'name must not be empty.', ['name'])] : []),
+    ...textProblems('name', change.name, MAX_NAME_LENGTH),
+    ...textProblems('description', change.description, MAX_DESCRIPTION_LENGTH),
+    ...metadataProblems(change.metadata),
+  ];
+}
+
+/** Why a name cannot be given to a version; empty where it can. */
+export function tagProblems(tag: string): Problem[] {
+  if (tag.trim() === '') return [problem('INVALID', 'tag must not be empty.', ['tag'])];
+  if (tag === LATEST) {
+    return [problem('NOT_ALLOWED', '"latest" is always the newest version and cannot be moved.', ['tag'])];
+  }
+  return textProblems('tag', tag, MAX_TAG_LENGTH);
 }

@@ -73,6 +73,12 @@ export class CopyBuffer {
     this.#length += 5 + written;
   }
 
+  bytes(value: Buffer): void {
+    this.#size(value.length, value.length);
+    value.copy(this.#buffer, this.#length);
+    this.#length += value.length;
+  }
+
   int4(value: number): void {
     this.#size(4, 4);
     this.#buffer.writeInt32BE(value, this.#length);

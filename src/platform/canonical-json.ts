@@ -1,9 +1,35 @@
 /** JSON text that is equal for equal values, whatever the order of their keys. */
 export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, sortedKeys) ?? '';
+  // Not as declared: undefined for undefined.
+  return (JSON.stringify(value, sortedKeys) as string | undefined) ?? '';
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
 }
+
+// Strings are consumed whole, so that digits in them are no numbers.
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/gs;
+/** Digits a double holds for sure. */
+const EXACT_DIGITS = 15;
+const LONG_NUMBER = /[\d.]{16}|\d[eE]/;
+
+/**
+ * The same for JSON text: equal for texts that differ in white space and order of keys alone. Numbers with more digits
+ * than a double holds keep them, where parsing would make neighbours equal.
+ * @throws SyntaxError when it is no JSON.
+ */
+export function canonicalJsonText(text: string): string {
+  if (!LONG_NUMBER.test(text)) return canonicalJson(JSON.parse(text));
+  const kept = text.replace(TOKENS, (token) =>
+    // No storable string begins with NUL.
+    token.startsWith(QUOTE) || isExact(token) ? token : `"\\u0000${token}"`,
+  );
+  return canonicalJson(JSON.parse(kept));
+}
+
+const QUOTE = '"';
+
+const isExact = (token: string): boolean =>
+  token.replace(/\D/g, '').length <= EXACT_DIGITS && Number.isFinite(Number(token));

@@ -8,7 +8,8 @@ import type { IncomingMessage } from 'node:http';
 import zlib from 'node:zlib';
 import type { Transform } from 'node:stream';
 import { AppError } from '../platform/errors.js';
-import { cleanJsonText, isDeeperThan, MAX_JSON_DEPTH } from '../platform/json-text.js';
+import { JsonShapeError, parseInTurns } from '../platform/json-cursor.js';
+import { cleanJsonText, isDeeperThan, MAX_JSON_DEPTH, takesLongToParse } from '../platform/json-text.js';
 import type { Metrics } from '../platform/metrics.js';
 import { badZstd, MAX_WINDOW_BYTES, ZstdDecoder, ZstdFrameGuard } from './zstd.js';
 
@@ -115,9 +116,8 @@ export class BodyReader {
       const bytes = await this.bytes(request, lease);
       if (bytes.length === 0) return undefined;
       const text = cleanJsonText(utf8(bytes));
-      if (isDeeperThan(text, MAX_JSON_DEPTH)) {
-        throw new AppError('BAD_USER_INPUT', `The body nests deeper than ${MAX_JSON_DEPTH} levels.`);
-      }
+      if (takesLongToParse(text)) return await parseSlowly(text);
+      if (isDeeperThan(text, MAX_JSON_DEPTH)) throw tooDeep();
       return parseJson(text);
     } finally {
       lease.release();
@@ -131,12 +131,29 @@ export function utf8(bytes: Buffer): string {
   return bytes.toString('utf8');
 }
 
+const tooDeep = (): AppError =>
+  new AppError('BAD_USER_INPUT', `The body nests deeper than ${MAX_JSON_DEPTH} levels.`);
+// V8's message quotes the body; bodies do not belong into answers and logs.
+const noJson = (cause: unknown): AppError =>
+  new AppError('BAD_USER_INPUT', 'The body is not valid JSON.', { cause });
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    // V8's message quotes the body; bodies do not belong into answers and logs.
-    throw new AppError('BAD_USER_INPUT', 'The body is not valid JSON.', { cause });
+    throw noJson(cause);
+  }
+}
+
+async function parseSlowly(text: string): Promise<unknown> {
+  try {
+    return await parseInTurns(text, MAX_JSON_DEPTH);
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw noJson(cause);
+    if (!(cause instanceof JsonShapeError)) throw cause;
+    throw cause.problem === 'deep'
+      ? tooDeep()
+      : new AppError('PAYLOAD_TOO_LARGE', `The body holds ${cause.message}.`);
   }
 }
 

@@ -5,20 +5,16 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AttachmentService } from '../attachments/attachment.service.js';
 import type { FeedbackIntake, IntakeOutcome, IntakeService } from '../ingest/intake.js';
-import { INTAKE_LIMITS } from '../ingest/limits.js';
-import { parseWireText, withoutNonFinite } from '../ingest/payload.js';
-import type { WireText } from '../ingest/payload.js';
-import type { JsonObject, JsonValue, Refusal } from '../ingest/run-event.js';
-import type { WireRun } from '../ingest/wire-run.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import { requireScope } from '../tenancy/principal.js';
-import { MULTIPART_LIMITS, utf8 } from './body.js';
+import { MULTIPART_LIMITS } from './body.js';
 import type { Lease } from './body.js';
 import { boundaryOf, MultipartParser } from './multipart.js';
 import { principalOf } from './ports.js';
 import type { RouteModule } from './ports.js';
-import { RunPartsCollector, tooManyRuns } from './run-parts.js';
+import { readBatch, readRun } from './run-body.js';
+import { RunPartsCollector } from './run-parts.js';
 
 export interface IntakeRouteDeps {
   readonly intake: IntakeService;
@@ -36,29 +32,20 @@ export function intakeRoutes(deps: IntakeRouteDeps): RouteModule {
     register(app) {
       app.post('/runs', options, (request, reply) =>
         withLease(request, async (lease) => {
-          const body = await readText(request, lease, deps.ids);
-          return answer(
-            reply,
-            await deps.intake.ingestRuns(principalOf(request), [single('create', body, undefined)], []),
-          );
+          const run = await readRun(await bytesOf(request, lease), 'create', undefined, deps.ids);
+          return answer(reply, await deps.intake.ingestRuns(principalOf(request), [run], []));
         }),
       );
       app.patch<{ Params: { id: string } }>('/runs/:id', options, (request, reply) =>
         withLease(request, async (lease) => {
-          const body = await readText(request, lease, deps.ids);
-          return answer(
-            reply,
-            await deps.intake.ingestRuns(
-              principalOf(request),
-              [single('update', body, request.params.id)],
-              [],
-            ),
-          );
+          const { id } = request.params;
+          const run = await readRun(await bytesOf(request, lease), 'update', id, deps.ids);
+          return answer(reply, await deps.intake.ingestRuns(principalOf(request), [run], []));
         }),
       );
       app.post('/runs/batch', options, (request, reply) =>
         withLease(request, async (lease) => {
-          const { runs, refusals } = batch(await readText(request, lease, deps.ids));
+          const { runs, refusals } = await readBatch(await bytesOf(request, lease), deps.ids);
           return answer(reply, await deps.intake.ingestRuns(principalOf(request), runs, refusals));
         }),
       );
@@ -79,63 +66,8 @@ async function withLease<T>(request: FastifyRequest, work: (lease: Lease) => Pro
   }
 }
 
-type Body = WireText & { readonly mayBeLarge: boolean };
-
-async function readText(request: FastifyRequest, lease: Lease, ids: Ids): Promise<Body> {
-  const bytes = await request.server.bodies.bytes(request.raw, lease);
-  const text = utf8(bytes);
-  try {
-    return {
-      ...parseWireText(text, () => `non-finite ${ids.uuid()}`),
-      mayBeLarge: bytes.length > INTAKE_LIMITS.runFieldBytes,
-    };
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new AppError('BAD_USER_INPUT', 'The body is not valid JSON.', { cause });
-  }
-}
-
-const isObject = (value: JsonValue | undefined): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** Undefined for what is no object. */
-function wireRun(kind: WireRun['kind'], item: JsonValue, body: Body, id?: string): WireRun | undefined {
-  const finite = body.nonFinite === undefined ? undefined : withoutNonFinite(item, body.nonFinite);
-  const run = finite?.item ?? item;
-  if (!isObject(run)) return undefined;
-  const notes = finite?.note === undefined ? undefined : [`run: ${finite.note}`];
-  return { kind, id, run, mayBeDeep: body.mayBeDeep, mayBeLarge: body.mayBeLarge, ...(notes && { notes }) };
-}
-
-function single(kind: WireRun['kind'], body: Body, id: string | undefined): WireRun {
-  const run = wireRun(kind, body.value, body, id);
-  if (run === undefined) throw new AppError('BAD_USER_INPUT', 'The body is not a run object.');
-  return run;
-}
-
-function batch(body: Body): { runs: WireRun[]; refusals: Refusal[] } {
-  if (!isObject(body.value)) {
-    throw new AppError('BAD_USER_INPUT', 'The body is not an object with "post" and "patch".');
-  }
-  const runs: WireRun[] = [];
-  const refusals: Refusal[] = [];
-  for (const [field, kind] of [['post', 'create'] as const, ['patch', 'update'] as const]) {
-    const items = body.value[field] ?? [];
-    if (!Array.isArray(items)) throw new AppError('BAD_USER_INPUT', `"${field}" is not a list of runs.`);
-    if (runs.length + items.length > INTAKE_LIMITS.runsPerRequest) throw tooManyRuns();
-    for (const [index, item] of items.entries()) {
-      const run = wireRun(kind, item, body);
-      if (run === undefined) {
-        refusals.push({
-          id: undefined,
-          field: `${field}.${index}`,
-          message: 'The item is not a run object.',
-        });
-      } else runs.push(run);
-    }
-  }
-  return { runs, refusals };
-}
+const bytesOf = (request: FastifyRequest, lease: Lease): Promise<Buffer> =>
+  request.server.bodies.bytes(request.raw, lease);
 
 async function takeMultipart(
   deps: IntakeRouteDeps,

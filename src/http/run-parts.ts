@@ -5,14 +5,16 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { AttachmentService, AttachmentUpload } from '../attachments/attachment.service.js';
+import { readLargeField, readLargeRun } from '../ingest/large-run.js';
 import { INTAKE_LIMITS } from '../ingest/limits.js';
 import { payloadFromText } from '../ingest/payload.js';
-import type { AttachmentRef, JsonObject, Payload, Refusal } from '../ingest/run-event.js';
-import { PART_FIELDS } from '../ingest/wire-run.js';
+import type { AttachmentRef, JsonObject, JsonValue, Payload, Refusal } from '../ingest/run-event.js';
+import { isPartField } from '../ingest/wire-run.js';
 import type { PartField, WireRun } from '../ingest/wire-run.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
-import { cleanText } from '../platform/json-text.js';
+import { JsonCursor, JsonShapeError, parseInTurns } from '../platform/json-cursor.js';
+import { cleanJsonText, cleanText, MAX_JSON_DEPTH, takesLongToParse } from '../platform/json-text.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import { JSON_LIMITS } from './body.js';
 import type { Lease } from './body.js';
@@ -152,9 +154,20 @@ export class RunPartsCollector implements PartHandler {
   }
 
   #takeJson(name: string, chunks: readonly Buffer[]): void {
+    const bytes = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    const text = isUtf8(bytes) ? bytes.toString('utf8') : undefined;
+    const field = RUN_PART.exec(name)?.[3];
+    if (text === undefined || !takesLongToParse(text))
+      {this.#takePart(name, readPart(text, field), bytes.length);}
+    else
+      {this.#work.push(async () => this.#takePart(name, await readLargePart(text, name, field), bytes.length));}
+  }
+
+  /** `value` is undefined for what is no JSON. */
+  #takePart(name: string, value: PartValue | undefined, bytes: number): void {
     const run = RUN_PART.exec(name);
     if (run !== null) {
-      this.#takeRunPart(run, chunks);
+      this.#takeRunPart(run, value, bytes);
       return;
     }
     const feedback = FEEDBACK_PART.exec(name);
@@ -166,7 +179,6 @@ export class RunPartsCollector implements PartHandler {
       });
       return;
     }
-    const value = readPart(chunks);
     if (value === undefined || !isObject(value.payload.value)) {
       this.#refusals.push({ id: feedback[1], field: 'feedback', message: 'The part is not a JSON object.' });
     } else {
@@ -174,7 +186,11 @@ export class RunPartsCollector implements PartHandler {
     }
   }
 
-  #takeRunPart([, verb, id = '', field]: readonly (string | undefined)[], chunks: readonly Buffer[]): void {
+  #takeRunPart(
+    [, verb, id = '', field]: readonly (string | undefined)[],
+    value: PartValue | undefined,
+    bytes: number,
+  ): void {
     const parts = this.#partsOf(verb === 'post' ? 'create' : 'update', id);
     if (field !== undefined && !isPartField(field)) {
       this.#refusals.push({
@@ -184,16 +200,19 @@ export class RunPartsCollector implements PartHandler {
       });
       return;
     }
-    const value = readPart(chunks);
     if (value === undefined) {
       parts.refusal ??= { id, field, message: 'The part is not valid JSON in UTF-8.' };
       return;
     }
-    parts.bytes += value.bytes;
-    if (value.note !== undefined) parts.notes.push(`${field ?? 'run'}: ${value.note}`);
+    parts.bytes += bytes;
+    parts.notes.push(...value.notes);
     if (field !== undefined) parts.fields.set(field, value.payload);
-    else if (isObject(value.payload.value)) parts.main = { ...parts.main, ...value.payload.value };
-    else parts.refusal ??= { id, field, message: 'The run is not a JSON object, or nests too deep.' };
+    else if (isObject(value.payload.value)) {
+      parts.main = { ...parts.main, ...value.payload.value };
+      for (const [name, payload] of value.fields ?? []) {
+        if (!parts.fields.has(name)) parts.fields.set(name, payload);
+      }
+    } else parts.refusal ??= { id, field, message: 'The run is not a JSON object, or nests too deep.' };
   }
 
   #partsOf(kind: WireRun['kind'], id: string): RunParts {
@@ -244,21 +263,55 @@ export class RunPartsCollector implements PartHandler {
 export const tooManyRuns = (): AppError =>
   new AppError('PAYLOAD_TOO_LARGE', `A request may have ${INTAKE_LIMITS.runsPerRequest} posts and patches.`);
 
-const isPartField = (field: string): field is PartField => (PART_FIELDS as readonly string[]).includes(field);
-
 const isObject = (value: Payload['value']): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+interface PartValue {
+  readonly payload: Payload;
+  /** What was changed, with the name of the field. */
+  readonly notes: readonly string[];
+  /** Fields that were taken out of a main part. */
+  readonly fields?: ReadonlyMap<PartField, Payload>;
+}
+
+const noteOn = (field: string | undefined, note: string | undefined): string[] =>
+  note === undefined ? [] : [`${field ?? 'run'}: ${note}`];
+
 /** Undefined for what is no JSON. */
-function readPart(
-  chunks: readonly Buffer[],
-): { payload: Payload; note: string | undefined; bytes: number } | undefined {
-  const bytes = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
-  if (!isUtf8(bytes)) return undefined;
+function readPart(text: string | undefined, field: string | undefined): PartValue | undefined {
+  if (text === undefined) return undefined;
   try {
-    return { ...payloadFromText(bytes.toString('utf8')), bytes: bytes.length };
+    const { payload, note } = payloadFromText(text);
+    return { payload, notes: noteOn(field, note) };
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** The same, a piece per turn. */
+async function readLargePart(
+  raw: string,
+  name: string,
+  field: string | undefined,
+): Promise<PartValue | undefined> {
+  const text = cleanJsonText(raw);
+  try {
+    if (field !== undefined && isPartField(field)) {
+      const { payload, note } = await readLargeField(field, text);
+      return { payload, notes: noteOn(field, note) };
+    }
+    if (!RUN_PART.test(name)) {
+      return { payload: { text, value: (await parseInTurns(text, MAX_JSON_DEPTH)) as JsonValue }, notes: [] };
+    }
+    const cursor = new JsonCursor(text);
+    const found = await readLargeRun(text, cursor);
+    cursor.end();
+    return found === undefined
+      ? { payload: { text, value: null }, notes: [] }
+      : { payload: { text, value: found.run }, notes: found.notes, fields: found.parts };
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof JsonShapeError) return undefined;
     throw error;
   }
 }

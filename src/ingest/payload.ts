@@ -18,10 +18,10 @@ export interface FieldText {
   readonly note: string | undefined;
 }
 
-const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels, stored as text`;
-const NON_FINITE = 'NaN and Infinity are no JSON, stored as null';
+export const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels, stored as text`;
+export const NON_FINITE = 'NaN and Infinity are no JSON, stored as null';
 
-const asString = (text: string): Payload & { readonly value: string } => ({
+export const asString = (text: string): Payload & { readonly value: string } => ({
   text: JSON.stringify(text),
   value: text,
 });

@@ -17,6 +17,27 @@ import { parseWireTime } from './wire-time.js';
 export const PART_FIELDS = ['inputs', 'outputs', 'events', 'extra', 'error', 'serialized'] as const;
 export type PartField = (typeof PART_FIELDS)[number];
 
+export const isPartField = (field: string): field is PartField =>
+  (PART_FIELDS as readonly string[]).includes(field);
+
+/** All fields of a run object that are read. */
+export const WIRE_FIELDS: ReadonlySet<string> = new Set([
+  ...PART_FIELDS,
+  'id',
+  'trace_id',
+  'parent_run_id',
+  'dotted_order',
+  'start_time',
+  'end_time',
+  'session_id',
+  'session_name',
+  'name',
+  'run_type',
+  'reference_example_id',
+  'tags',
+  'revision_id',
+]);
+
 /** One item of a request: a run object, and what came beside it. Texts in it are clean. */
 export interface WireRun {
   readonly kind: 'create' | 'update';

@@ -97,6 +97,26 @@ export function isDeeperThan(text: string, limit: number): boolean {
   return false;
 }
 
+/** Texts of more characters may take long however they look. */
+const LONG_TEXT = 1_048_576;
+/** Objects and lists that are parsed in some five milliseconds. */
+const MANY_CONTAINERS = 15_000;
+
+/** Whether `JSON.parse` may hold everything else up for longer than a few milliseconds. */
+export function takesLongToParse(text: string): boolean {
+  if (text.length <= MANY_CONTAINERS * 2) return false;
+  if (text.length > LONG_TEXT) return true;
+  let containers = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === 0x22) {
+      at = closingQuote(text, at);
+      if (at === -1) return false;
+    } else if ((code === 0x5b || code === 0x7b) && ++containers > MANY_CONTAINERS) return true;
+  }
+  return false;
+}
+
 /** Whether objects and arrays nest deeper than `limit` in a parsed value. */
 export function nestsDeeper(value: unknown, limit: number): boolean {
   let level: unknown[] = [value];

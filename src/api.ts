@@ -3,6 +3,7 @@ import type { App } from './app.js';
 import { ExperimentLoaders } from './experiments/experiment.loaders.js';
 import { ExperimentResolver, ExperimentRowResolver } from './experiments/experiment.resolver.js';
 import { EXPERIMENT_NODE } from './experiments/experiment.types.js';
+import { ContentReadResolver } from './audit/content-read.resolver.js';
 import { FeedbackConfigResolver } from './feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from './feedback/feedback.resolver.js';
 import { FEEDBACK_NODE } from './feedback/feedback.types.js';
@@ -88,6 +89,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     jobResolver,
     feedbackResolver,
     new ApiKeyResolver({ keys, cursors }),
+    new ContentReadResolver({ reads: app.contentReadService, cursors }),
     experimentResolver,
     new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
     new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),

@@ -4,6 +4,10 @@
  */
 import { createHmac } from 'node:crypto';
 import type pg from 'pg';
+import { ContentReadLog } from './audit/content-read-log.js';
+import { ContentReadService } from './audit/content-read.service.js';
+import { ContentReadPartitions } from './audit/content-read-partition.store.js';
+import { ContentReadStore } from './audit/content-read.store.js';
 import { AttachmentService } from './attachments/attachment.service.js';
 import { AttachmentStore } from './attachments/attachment.store.js';
 import type { Config } from './config.js';
@@ -100,6 +104,8 @@ export interface Foundation {
   readonly prisma: PrismaClient;
   /** Calls with an idempotency key; its transactions are on `writes`. */
   readonly idempotency: Idempotency;
+  /** Where reads of content are recorded. */
+  readonly contentReads: ContentReadLog;
   readonly doorbell: Doorbell;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -120,10 +126,18 @@ function createFoundation(options: AppOptions): Foundation {
   const prisma = createPrisma(writes);
   lifecycle.onStop('prisma', () => prisma.$disconnect());
   const idempotency = new Idempotency({ pool: writes, pepper, clock });
+  const contentReads = new ContentReadLog({
+    store: new ContentReadStore({ db: writes }),
+    partitions: new ContentReadPartitions({ pool: writes }),
+    clock,
+    ids,
+    log,
+  });
+  lifecycle.onStop('content reads', () => contentReads.close());
   const redisUrl = config.redis.kind === 'redis' ? config.redis.url.reveal() : undefined;
   const doorbell = createDoorbell({ databaseUrl, redisUrl, log });
   lifecycle.onStop('doorbell', () => doorbell.close());
-  return { databaseUrl, redisUrl, reads, writes, prisma, idempotency, doorbell, metrics, log };
+  return { databaseUrl, redisUrl, reads, writes, prisma, idempotency, contentReads, doorbell, metrics, log };
 }
 
 function createTenancy(foundation: Foundation, { pepper, lifecycle }: AppOptions) {
@@ -221,7 +235,7 @@ function createSearch({ reads, writes, log }: Foundation) {
 }
 
 function createReading(
-  { reads, writes, idempotency, doorbell }: Foundation,
+  { reads, writes, idempotency, contentReads, doorbell }: Foundation,
   search: SearchService,
   jobQueue: JobQueue,
 ) {
@@ -234,6 +248,7 @@ function createReading(
     stats: new RunStatsStore({ db: reads }),
     days,
     search,
+    contentReads,
     doorbell,
     clock,
   });
@@ -251,7 +266,7 @@ function createReading(
       clock,
       ids,
     }),
-    threads: new ThreadService({ threads: new ThreadStore({ db: reads }), days, search }),
+    threads: new ThreadService({ threads: new ThreadStore({ db: reads }), days, search, contentReads }),
     experiments: new ExperimentService({ db: reads }),
     shares: new RunShareService({ store: new RunShareStore({ db: writes }), runs, clock }),
   };
@@ -314,8 +329,10 @@ export function createApp(options: AppOptions) {
     ids,
     ...createTenancy(foundation, options),
     rateLimiter: createRateLimiter(foundation, options),
+    contentReadService: new ContentReadService({ store: new ContentReadStore({ db: reads }) }),
     attachments: new AttachmentService({
       store: new AttachmentStore({ pool: foundation.writes }),
+      contentReads: foundation.contentReads,
       clock,
       ids,
       pepper: options.pepper,

@@ -101,6 +101,9 @@ const settings = z.object({
   FEED_RETENTION_HOURS: count(24 * 90)
     .default(24)
     .describe('How long a live subscriber may be away and still resume without a gap.'),
+  CONTENT_READ_RETENTION_DAYS: count(3_650)
+    .default(400)
+    .describe('How long it is recorded who read content; a month goes when all of it is older.'),
   TRUSTED_DOCUMENTS_FILE: z
     .string()
     .optional()
@@ -175,6 +178,7 @@ export interface Config {
   readonly feed: { readonly retentionHours: number };
   /** Undefined: off. */
   readonly telemetry: ExportSettings | undefined;
+  readonly contentReads: { readonly retentionDays: number };
   readonly trustedDocuments: {
     readonly file: string | undefined;
     readonly requiredFor: Settings['TRUSTED_DOCUMENTS_ONLY'];
@@ -231,6 +235,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     },
     feed: { retentionHours: s.FEED_RETENTION_HOURS },
     telemetry: telemetryOf(s),
+    contentReads: { retentionDays: s.CONTENT_READ_RETENTION_DAYS },
     trustedDocuments: { file: s.TRUSTED_DOCUMENTS_FILE, requiredFor: s.TRUSTED_DOCUMENTS_ONLY },
   });
 }

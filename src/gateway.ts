@@ -72,7 +72,7 @@ function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle)
   const runs = new LiveRunStore({ db: app.reads, runs: app.runStore, days: app.runDays, search: app.search });
   const hub = new Hub({ feed: store, runs, clock, log });
   const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock, log });
-  const live = new LiveService({ hub });
+  const live = new LiveService({ hub, contentReads: app.contentReads });
   const sockets = new SocketServer({
     ...api,
     authenticator: app.authenticator,

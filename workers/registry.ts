@@ -5,6 +5,7 @@ import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
 import { ensurePartitions } from './upkeep/ensure-partitions.js';
 import {
+  expireContentReads,
   expireLinks,
   sweepAttachments,
   trimFeed,
@@ -16,6 +17,7 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   ensurePartitions,
   trimFeed,
   expireLinks,
+  expireContentReads,
   sweepAttachments,
   trimJobs,
   trimIdempotency,

@@ -1,6 +1,7 @@
 /** A worker process's parts, over the clients and services of app.ts: job engine, handlers, health port. */
 import type pg from 'pg';
 import { Gauge } from 'prom-client';
+import { ContentReadPartitions } from '../src/audit/content-read-partition.store.js';
 import type { Config } from '../src/config.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
@@ -42,7 +43,7 @@ const GRACE_MS = 20_000;
 /** Starts the handlers of every job. They share the caller's pool; the engine has connections of its own. */
 export async function createWorkers(
   app: WorkerApp,
-  config: Pick<Config, 'redis' | 'feed'>,
+  config: Pick<Config, 'redis' | 'feed' | 'contentReads'>,
   lifecycle: Lifecycle,
 ): Promise<WorkerGroup> {
   const upkeep = new UpkeepService({
@@ -53,6 +54,8 @@ export async function createWorkers(
     runs: app.runs,
     clock: app.clock,
     feedRetentionHours: config.feed.retentionHours,
+    contentReads: new ContentReadPartitions({ pool: app.writes }),
+    contentReadRetentionDays: config.contentReads.retentionDays,
   });
   // Before anything else: a run that arrives today must find its partition.
   await upkeep.ensurePartitions();

@@ -2,6 +2,7 @@
  * Attachments of runs: taken in piece by piece while a request arrives, read back through presigned links. An
  * attachment is committed before the run event that mentions it is written.
  */
+import type { ContentReads } from '../audit/content-read.js';
 import { INTAKE_LIMITS } from '../ingest/limits.js';
 import type { AttachmentRef, Refusal } from '../ingest/run-event.js';
 import type { Clock } from '../platform/clock.js';
@@ -9,7 +10,7 @@ import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import { trustedScope } from '../tenancy/principal.js';
-import type { WorkspaceScope } from '../tenancy/principal.js';
+import type { Operation, WorkspaceScope } from '../tenancy/principal.js';
 import { linkKey, makeToken, readToken } from './attachment-link.js';
 import type { Attachment } from './attachment.js';
 import { CHUNK_BYTES, safeMimeType } from './attachment.js';
@@ -17,6 +18,7 @@ import type { AttachmentStore } from './attachment.store.js';
 
 export interface AttachmentDeps {
   readonly store: AttachmentStore;
+  readonly contentReads: ContentReads;
   readonly clock: Clock;
   readonly ids: Ids;
   /** The installation's pepper; links are signed with a key derived from it. */
@@ -56,7 +58,10 @@ export class AttachmentService {
    * The attachment a link shows. Chunks are read one at a time, as fast as they are taken.
    * @throws AppError UNAUTHENTICATED for a link that is not valid (any more), NOT_FOUND when nothing is there.
    */
-  async open(token: string): Promise<{ attachment: Attachment; chunks: AsyncIterable<Buffer> }> {
+  async open(
+    token: string,
+    operation: Operation,
+  ): Promise<{ attachment: Attachment; chunks: AsyncIterable<Buffer> }> {
     const target = readToken(this.#key, token, this.#deps.clock.now().getTime() / 1_000);
     if (target === undefined) throw new AppError('UNAUTHENTICATED', 'This link is not valid or has expired.');
     const scope = trustedScope(target.workspaceId);
@@ -64,6 +69,9 @@ export class AttachmentService {
       this.#deps.store.find(scope, target.runId, target.name),
     );
     if (attachment === undefined) throw new AppError('NOT_FOUND', 'Attachment not found.');
+    const holder = { ...scope, keyId: '', kind: 'service', userId: undefined, operation } as const;
+    const ids = [`${target.runId}/${target.name}`];
+    this.#deps.contentReads.note(holder, { type: 'attachment', ids, fields: ['attachments'] });
     return { attachment, chunks: this.#chunks(scope, attachment) };
   }
 

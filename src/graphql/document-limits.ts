@@ -40,6 +40,16 @@ export function tooComplex(message: string, extensions: Record<string, unknown> 
   return new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', ...extensions } });
 }
 
+/** Such as `query Traces`, or `query runs` where the operation has no name. At most 200 characters. */
+export function describeOperation({ operation, name, selectionSet }: OperationDefinitionNode): string {
+  const [first] = selectionSet.selections;
+  const field = first?.kind === Kind.FIELD ? first.name.value : undefined;
+  return [operation, name?.value ?? field]
+    .filter((part) => part !== undefined)
+    .join(' ')
+    .slice(0, 200);
+}
+
 /** Size of a selection set with its fragments written out. */
 interface Extent {
   readonly depth: number;

@@ -1,4 +1,5 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
+import { ContentReadResolver } from '../audit/content-read.resolver.js';
 import { ExperimentResolver, ExperimentRowResolver } from '../experiments/experiment.resolver.js';
 import { FeedbackConfigResolver } from '../feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from '../feedback/feedback.resolver.js';
@@ -26,6 +27,7 @@ export type ResolverClass = new (...dependencies: never[]) => object;
 
 export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   ApiKeyResolver,
+  ContentReadResolver,
   ExperimentResolver,
   ExperimentRowResolver,
   FeedbackConfigResolver,

@@ -11,11 +11,13 @@ import {
 } from '@apollo/server/plugin/disabled';
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import { GraphQLError } from 'graphql';
-import type { GraphQLFormattedError, GraphQLSchema } from 'graphql';
+import type { GraphQLFormattedError, GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
+import type { Principal } from '../tenancy/principal.js';
 import { rateLimitHeaders } from '../tenancy/rate-limit-headers.js';
 import type { GraphqlContext } from './context.js';
+import { describeOperation } from './document-limits.js';
 import { refusalOf, retryAfterOf, statusOf } from './errors.js';
 import type { ErrorPresenter, ErrorSite } from './errors.js';
 import type { Executor } from './executor.js';
@@ -167,6 +169,7 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
           });
           if (admission.ok) {
             if (admission.allowance !== undefined) contextValue.allowance = admission.allowance;
+            nameOperation(contextValue.principal, admission.operation);
             return null;
           }
           const errors = admission.errors.map((error) =>
@@ -196,6 +199,13 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
       });
     },
   };
+}
+
+/** Under its own name an operation is recognised in the record of content reads. */
+function nameOperation(principal: Principal | undefined, definition: OperationDefinitionNode): void {
+  if (principal?.operation === undefined) return;
+  principal.operation.via = 'graphql';
+  principal.operation.name = describeOperation(definition);
 }
 
 function hasData(data: unknown): boolean {

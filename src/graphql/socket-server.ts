@@ -14,6 +14,7 @@ import type { Registry } from 'prom-client';
 import { WebSocketServer } from 'ws';
 import type { RawData, WebSocket } from 'ws';
 import { createContext } from './context.js';
+import { describeOperation } from './document-limits.js';
 import type { ErrorPresenter } from './errors.js';
 import { asGraphqlError } from './gate.js';
 import type { OperationGate } from './gate.js';
@@ -258,7 +259,12 @@ export class SocketServer {
     if (!admission.ok) return [...admission.errors];
     const { document } = admission;
     const { schema, presenter, stringify = stringifyWithRawJson } = this.#deps;
-    const eventContext = (): LiveContext => this.#contextFor(socket);
+    const name = describeOperation(admission.operation);
+    const asking: Principal | undefined = principal && {
+      ...principal,
+      operation: { requestId: socket.requestId, via: 'live', name },
+    };
+    const eventContext = (): LiveContext => this.#contextFor(socket, asking);
     const operation: SocketOperation = {
       id,
       schema,
@@ -296,8 +302,8 @@ export class SocketServer {
     }
   }
 
-  #contextFor(socket: Socket): LiveContext {
-    const { principal, requestId } = socket;
+  #contextFor(socket: Socket, principal: Principal | undefined): LiveContext {
+    const { requestId } = socket;
     return {
       ...createContext({ principal, requestId, signal: this.#closing.signal }),
       live: this.#deps.live,

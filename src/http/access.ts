@@ -38,7 +38,9 @@ export function installAccess(app: FastifyInstance, deps: AccessDeps): void {
       remoteAddress: request.ip,
     });
     if (access !== 'optional' && access !== 'any') requireScope(principal, access);
-    request.principal = principal;
+    // A principal of its own, because that of the authenticator is every request's with this key.
+    const name = `${request.method} ${request.routeOptions.url ?? ''}`;
+    request.principal = { ...principal, operation: { requestId: request.id, via: 'rest', name } };
     await charge(deps, principal, rateClass ?? 'api', reply);
   });
   // The last hook, and with a callback: only so does the handler run inside. Bodies are read before, in any context.

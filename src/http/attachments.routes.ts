@@ -16,7 +16,11 @@ export function attachmentRoutes(deps: { attachments: AttachmentService }): Rout
         '/attachments/:token',
         { config: { access: 'public' } },
         async (request, reply) => {
-          const { attachment, chunks } = await deps.attachments.open(request.params.token);
+          const { attachment, chunks } = await deps.attachments.open(request.params.token, {
+            requestId: request.id,
+            via: 'link',
+            name: `${request.method} /attachments/:token`,
+          });
           void reply
             .header('content-type', attachment.mimeType)
             .header('content-length', attachment.size)

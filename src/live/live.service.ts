@@ -1,12 +1,15 @@
 /** Opening live streams: who may, from where, and what they will see. */
+import type { ContentReads } from '../audit/content-read.js';
 import { assertFilterAllowed } from '../filters/filter-access.js';
 import type { RunFilters } from '../filters/filter.js';
 import type { AppError } from '../platform/errors.js';
+import { contentFields } from '../runs/run-columns.js';
 import type { RunField } from '../runs/run-columns.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
 import { decodeCursor } from './feed-position.js';
 import type { FeedTopic } from './feed.store.js';
+import type { LiveEvent } from './live-event.js';
 import type { Hub } from './hub.js';
 import { liveFilter } from './live-run.store.js';
 import type { LiveSubscription } from './live-subscription.js';
@@ -23,9 +26,11 @@ export interface StreamRequest {
 
 export class LiveService {
   readonly #hub: Hub;
+  readonly #contentReads: ContentReads;
 
-  constructor({ hub }: { hub: Hub }) {
+  constructor({ hub, contentReads }: { hub: Hub; contentReads: ContentReads }) {
     this.#hub = hub;
+    this.#contentReads = contentReads;
   }
 
   /**
@@ -36,7 +41,7 @@ export class LiveService {
   runEvents(
     principal: Principal,
     { projectId, ...request }: StreamRequest & { readonly projectId: string },
-  ): Promise<LiveSubscription> {
+  ): Promise<AsyncIterable<LiveEvent>> {
     return this.#open(principal, { kind: 'project', projectId }, request);
   }
 
@@ -44,7 +49,7 @@ export class LiveService {
   traceEvents(
     principal: Principal,
     { traceId, ...request }: Omit<StreamRequest, 'filters'> & { readonly traceId: string },
-  ): Promise<LiveSubscription> {
+  ): Promise<AsyncIterable<LiveEvent>> {
     return this.#open(principal, { kind: 'trace', traceId }, { ...request, filters: {} });
   }
 
@@ -53,19 +58,38 @@ export class LiveService {
     this.#hub.checkpoint();
   }
 
-  async #open(principal: Principal, topic: FeedTopic, request: StreamRequest): Promise<LiveSubscription> {
+  async #open(
+    principal: Principal,
+    topic: FeedTopic,
+    request: StreamRequest,
+  ): Promise<AsyncIterable<LiveEvent>> {
     const { workspaceId } = requireScope(principal, 'read');
     assertFilterAllowed(principal, request.filters);
     const after = request.after === undefined ? undefined : decodeCursor(request.after);
-    return this.#hub.subscribe(
-      {
-        workspaceId,
-        topic,
-        filter: liveFilter(request.filters),
-        fields: request.fields,
-        content: mayReadContent(principal),
-      },
+    const content = mayReadContent(principal);
+    const subscription = await this.#hub.subscribe(
+      { workspaceId, topic, filter: liveFilter(request.filters), fields: request.fields, content },
       { after, onBehind: request.onBehind },
     );
+    const fields = contentFields(request.fields);
+    if (!content || fields.length === 0) return subscription;
+    return watched(subscription, (event) => {
+      if (!('run' in event)) return;
+      this.#contentReads.note(principal, { type: 'run', ids: [event.run.uuid], fields });
+    });
   }
+}
+
+/** The same stream; `look` sees each event before it is handed out. What it throws ends the stream. */
+function watched(source: LiveSubscription, look: (event: LiveEvent) => void): AsyncIterable<LiveEvent> {
+  const iterator: AsyncIterator<LiveEvent> = {
+    async next() {
+      const result = await source.next();
+      if (result.done !== true) look(result.value);
+      return result;
+    },
+    return: () => source.return(),
+    throw: (error) => source.throw(error),
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
 }

@@ -6,6 +6,7 @@ import type { RouteModule } from '../http/ports.js';
 import { AppError } from '../platform/errors.js';
 import type { RunService } from '../runs/run.service.js';
 import type { OpenedShare, RunShareService } from '../sharing/run-share.service.js';
+import type { Operation } from '../tenancy/principal.js';
 import { toWireFeedback } from './feedback.wire.js';
 import { renderTracePage } from './public-trace.page.js';
 import { runQueryBody, toRunQuery } from './run-query.wire.js';
@@ -32,7 +33,11 @@ export function publicRoutes(options: PublicRoutesOptions): RouteModule {
   const shared =
     (handle: (opened: OpenedShare, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>) =>
     async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
-      shares.open(parseBody(params, request.params).token, (opened) => handle(opened, request, reply));
+      shares.open(parseBody(params, request.params).token, ({ share, principal }) => {
+        const name = `${request.method} ${request.routeOptions.url ?? ''}`;
+        const operation: Operation = { requestId: request.id, via: 'link', name };
+        return handle({ share, principal: { ...principal, operation } }, request, reply);
+      });
 
   return {
     name: 'public',

@@ -135,6 +135,18 @@ export function isRunField(name: string): name is RunField {
   return Object.hasOwn(RUN_COLUMNS, name);
 }
 
+// Selections live as long as their documents.
+const contentOf = new WeakMap<readonly RunField[], readonly RunField[]>();
+
+/** The fields among these that are content. */
+export function contentFields(fields: readonly RunField[]): readonly RunField[] {
+  const known = contentOf.get(fields);
+  if (known !== undefined) return known;
+  const found = fields.filter((field) => RUN_COLUMNS[field].content === true);
+  contentOf.set(fields, found);
+  return found;
+}
+
 /** Which columns to read, and whether the caller may see content. */
 export interface RunSelection {
   readonly fields: readonly RunField[];

@@ -3,6 +3,7 @@
  * scope, refuses filters that look into content the caller may not see, and finds the days to look at.
  */
 import type pg from 'pg';
+import type { ContentReads } from '../audit/content-read.js';
 import { assertFilterAllowed } from '../filters/filter-access.js';
 import type { RunFilters } from '../filters/filter.js';
 import type { SearchResolution } from '../filters/search-resolution.js';
@@ -14,6 +15,7 @@ import { AppError } from '../platform/errors.js';
 import type { PageWindow, SortDirection } from '../platform/keyset.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
+import { contentFields } from './run-columns.js';
 import type { RunField, RunRow } from './run-columns.js';
 import type { RunDay, RunDayStore, TimeRange } from './run-day.store.js';
 import { buryTraces, deleteRunsOfProject, deleteTraces } from './run-deletion.store.js';
@@ -39,6 +41,7 @@ export interface RunServiceDeps {
   readonly stats: RunStatsStore;
   readonly days: RunDayStore;
   readonly search: SearchResolver;
+  readonly contentReads: ContentReads;
   readonly doorbell: Doorbell;
   readonly clock: Clock;
 }
@@ -92,13 +95,12 @@ export class RunService {
     const range = rangeBehind(query.timeRange, options);
     if (isPlainList(query)) {
       const near = await this.deps.runs.listNear({ query, window, direction, selection }, range, scope);
-      if (near !== undefined) return near;
+      if (near !== undefined) return this.noted(principal, near, options.fields, window.limit);
     }
     const plan = await this.plan(principal, scope, query, range);
-    return this.deps.runs.list({ query: plan.query, window, direction, selection }, plan.days, {
-      scope,
-      search: plan.search,
-    });
+    const request = { query: plan.query, window, direction, selection };
+    const rows = await this.deps.runs.list(request, plan.days, { scope, search: plan.search });
+    return this.noted(principal, rows, options.fields, window.limit);
   }
 
   /** How many runs match; `limit + 1` stands for "more than limit". */
@@ -116,7 +118,8 @@ export class RunService {
     fields: readonly RunField[],
   ): Promise<RunRow[]> {
     const scope = requireScope(principal, 'read');
-    return this.deps.runs.findByIds(scope, [...new Set(ids)], { fields, content: mayReadContent(principal) });
+    const selection = { fields, content: mayReadContent(principal) };
+    return this.noted(principal, await this.deps.runs.findByIds(scope, [...new Set(ids)], selection), fields);
   }
 
   async findRun(principal: Principal, id: string, fields: readonly RunField[]): Promise<RunRow | undefined> {
@@ -137,10 +140,9 @@ export class RunService {
       });
     }
     const days = await this.daysOfParents(scope, parents);
-    return this.deps.runs.findChildren(scope, parents, days, limit, {
-      fields,
-      content: mayReadContent(principal),
-    });
+    const selection = { fields, content: mayReadContent(principal) };
+    const rows = await this.deps.runs.findChildren(scope, parents, days, limit, selection);
+    return this.noted(principal, rows, fields);
   }
 
   async countChildren(principal: Principal, parents: readonly Parent[]): Promise<Map<string, number>> {
@@ -254,6 +256,21 @@ export class RunService {
     );
     if (result.deleted > 0) this.deps.doorbell.ring(FEED_TOPIC);
     return result;
+  }
+
+  /** Records that content of the first `shown` rows was read, where it was. */
+  private noted(
+    principal: Principal,
+    rows: RunRow[],
+    fields: readonly RunField[],
+    shown = rows.length,
+  ): RunRow[] {
+    const content = contentFields(fields);
+    if (content.length > 0 && rows.length > 0 && mayReadContent(principal)) {
+      const ids = rows.slice(0, shown).map(({ uuid }) => uuid);
+      this.deps.contentReads.note(principal, { type: 'run', ids, fields: content });
+    }
+    return rows;
   }
 
   private daysOfParents(scope: WorkspaceScope, parents: readonly Parent[]): Promise<string[]> {

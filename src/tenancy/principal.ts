@@ -9,6 +9,15 @@ import { AppError } from '../platform/errors.js';
 export const SCOPES = ['ingest', 'read', 'content', 'write', 'admin'] as const;
 export type Scope = (typeof SCOPES)[number];
 
+/** One request of a caller. What it reads of content is recorded under it. */
+export interface Operation {
+  /** The id that logs and the response carry. */
+  readonly requestId: string;
+  via: 'graphql' | 'rest' | 'live' | 'link';
+  /** Method and route; the name of a GraphQL operation once that is known. */
+  name: string;
+}
+
 export interface Principal {
   readonly keyId: string;
   readonly kind: 'service' | 'personal';
@@ -23,6 +32,8 @@ export interface Principal {
   readonly organizationAdmin?: boolean;
   /** Whether the key reaches one workspace or picks among several with X-Tenant-Id. Absent: one. */
   readonly reach?: 'workspace' | 'organization';
+  /** What the caller asks with this principal. Absent outside of requests. */
+  readonly operation?: Operation;
 }
 
 declare const scoped: unique symbol;

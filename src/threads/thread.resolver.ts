@@ -1,6 +1,19 @@
 /** `threads` and `thread`. The traces of a thread are `runs(project, threadId, rootsOnly: true)`. */
 import DataLoader from 'dataloader';
-import { Arg, Args, ArgsType, Ctx, Field, FieldResolver, Int, Query, Resolver, Root } from 'type-graphql';
+import {
+  Arg,
+  Args,
+  ArgsType,
+  Ctx,
+  Field,
+  FieldResolver,
+  Info,
+  Int,
+  Query,
+  Resolver,
+  Root,
+} from 'type-graphql';
+import type { GraphQLResolveInfo } from 'graphql';
 import { RunWhereInput, toRunFilters } from '../filters/filter.inputs.js';
 import { RequiresAccess } from '../graphql/access.js';
 import { pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
@@ -12,6 +25,7 @@ import { ProjectRef, toProjectSelector } from '../projects/project.inputs.js';
 import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
+import { CONNECTION_ROWS, selectsField } from '../runs/run-selection.js';
 import { TimeRangeInput, toTimeRange } from '../runs/run.inputs.js';
 import type { ThreadService } from './thread.service.js';
 import type { ThreadUsage } from './thread.store.js';
@@ -63,9 +77,11 @@ export class ThreadResolver {
   })
   async threads(
     @Args(() => ThreadListArgs) args: ThreadListArgs,
+    @Info() info: GraphQLResolveInfo,
     @Ctx() context: GraphqlContext,
   ): Promise<Page<GraphqlThread>> {
     const { threads, cursors } = this.#deps;
+    const previews = CONNECTION_ROWS.some((path) => selectsPreviews(info, `${path}.`));
     const principal = requirePrincipal(context);
     const project = await this.#project(args.project, context);
     const query = {
@@ -77,7 +93,8 @@ export class ThreadResolver {
     const request = cursors.request({ first: args.first, after: args.after ?? null }, list);
     const { boundary } = request;
     const after = boundary && { lastStartTime: String(boundary.value), threadId: boundary.id };
-    const rows = project ? await threads.listThreads(principal, query, { limit: request.limit, after }) : [];
+    const window = { limit: request.limit, after };
+    const rows = project ? await threads.listThreads(principal, query, window, { previews }) : [];
     return pageFromRows({
       cursors,
       request,
@@ -93,11 +110,14 @@ export class ThreadResolver {
   async thread(
     @Arg('project', () => ProjectRef) ref: ProjectRef,
     @Arg('id', () => String) id: string,
+    @Info() info: GraphQLResolveInfo,
     @Ctx() context: GraphqlContext,
   ): Promise<GraphqlThread | undefined> {
     const project = await this.#project(ref, context);
     if (project === undefined) return undefined;
-    const row = await this.#deps.threads.findThread(requirePrincipal(context), project.uuid, id);
+    const principal = requirePrincipal(context);
+    const previews = selectsPreviews(info, '');
+    const row = await this.#deps.threads.findThread(principal, project.uuid, id, { previews });
     return row && { ...row, projectId: project.uuid };
   }
 
@@ -152,3 +172,7 @@ function usageLoaders(threads: ThreadService, context: GraphqlContext): (project
     return loader;
   };
 }
+
+/** Previews are content: they are read, and recorded as read, only where they are asked for. */
+const selectsPreviews = (info: GraphQLResolveInfo, prefix: string): boolean =>
+  selectsField(info, `${prefix}firstInputsPreview`) || selectsField(info, `${prefix}lastOutputsPreview`);

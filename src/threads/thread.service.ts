@@ -1,4 +1,5 @@
 /** Use cases over threads: pages of them, one by its id, what they used. */
+import type { ContentReads } from '../audit/content-read.js';
 import { assertFilterAllowed } from '../filters/filter-access.js';
 import { addDays } from '../ingest/run-location.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
@@ -24,7 +25,10 @@ export interface ThreadServiceDeps {
   readonly threads: ThreadStore;
   readonly days: RunDayStore;
   readonly search: SearchResolver;
+  readonly contentReads: ContentReads;
 }
+
+const PREVIEWS = ['firstInputsPreview', 'lastOutputsPreview'];
 
 export class ThreadService {
   private readonly deps: ThreadServiceDeps;
@@ -38,6 +42,7 @@ export class ThreadService {
     principal: Principal,
     query: ThreadQuery,
     page: { limit: number; after?: ThreadPosition | undefined },
+    { previews = true }: { previews?: boolean } = {},
   ): Promise<ThreadRow[]> {
     const { runs, days, scan } = await this.plan(principal, query);
     if (days.length === 0) return [];
@@ -45,20 +50,26 @@ export class ThreadService {
     const threadIds =
       query.threadId === undefined ? await threads.listIds(runs, days, scan, page) : [query.threadId];
     if (threadIds.length === 0) return [];
-    const content = mayReadContent(principal);
+    const content = previews && mayReadContent(principal);
     const found = await threads.describe(runs, { ...scan, days: days.map(({ day }) => day) }, threadIds, {
       content,
     });
     const byId = new Map(found.map((thread) => [thread.threadId, thread]));
-    return threadIds.flatMap((id) => byId.get(id) ?? []);
+    const rows = threadIds.flatMap((id) => byId.get(id) ?? []);
+    if (content) {
+      const ids = rows.slice(0, page.limit).map(({ threadId }) => threadId);
+      this.deps.contentReads.note(principal, { type: 'thread', ids, fields: PREVIEWS });
+    }
+    return rows;
   }
 
   async findThread(
     principal: Principal,
     projectId: string,
     threadId: string,
+    options: { previews?: boolean } = {},
   ): Promise<ThreadRow | undefined> {
-    return (await this.listThreads(principal, { projectId, threadId }, { limit: 1 }))[0];
+    return (await this.listThreads(principal, { projectId, threadId }, { limit: 1 }, options))[0];
   }
 
   /** How many threads match; `limit + 1` stands for "more than limit". */

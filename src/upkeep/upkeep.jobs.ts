@@ -57,6 +57,14 @@ export const trimJobsJob = defineJob({
   schedule: { everyMs: HOUR_MS, payload: {} },
 });
 
+/** Months of the record of content reads past their retention. */
+export const expireContentReadsJob = defineJob({
+  ...upkeep,
+  name: 'content_reads.expire',
+  timeoutMs: 10 * MINUTE_MS,
+  schedule: { everyMs: 6 * HOUR_MS, payload: {} },
+});
+
 /** Answers of calls with an idempotency key that count no longer. */
 export const trimIdempotencyJob = defineJob({
   ...upkeep,

@@ -3,6 +3,7 @@
  * an open transaction holds the change feed back, and stops between them when the signal says so.
  */
 import type pg from 'pg';
+import type { ContentReadPartitions } from '../audit/content-read-partition.store.js';
 import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
 import type { Clock } from '../platform/clock.js';
 import { IDEMPOTENCY_HOURS } from '../platform/idempotency.js';
@@ -41,6 +42,8 @@ export interface UpkeepDependencies {
   readonly runs: RunDeleter;
   readonly clock: Clock;
   readonly feedRetentionHours: number;
+  readonly contentReads: ContentReadPartitions;
+  readonly contentReadRetentionDays: number;
 }
 
 export class UpkeepService {
@@ -50,11 +53,14 @@ export class UpkeepService {
     this.deps = deps;
   }
 
-  /** Returns the days whose partition was made. */
+  /** Days of runs and months of the record of content reads. Returns the days whose partition was made. */
   async ensurePartitions(): Promise<string[]> {
     const today = dayOf(this.deps.clock.now().getTime());
     const days = Array.from({ length: DAYS_AHEAD + 2 }, (_, index) => addDays(today, index - 1));
-    return everywhere('upkeep', () => ensurePartitions(this.deps.pool, days));
+    return everywhere('upkeep', async () => {
+      await this.deps.contentReads.ensure(this.deps.clock.now());
+      return ensurePartitions(this.deps.pool, days);
+    });
   }
 
   /** Days behind today that have a partition, without a gap. */
@@ -66,6 +72,13 @@ export class UpkeepService {
   async trimFeed(signal: AbortSignal): Promise<number> {
     const { feed, feedRetentionHours } = this.deps;
     return inBatches(signal, FEED_BATCH, (batch) => feed.trim(feedRetentionHours, batch));
+  }
+
+  /** Drops months of the record of content reads that lie wholly before its retention. Returns how many. */
+  async expireContentReads(): Promise<number> {
+    const { contentReads, contentReadRetentionDays, clock } = this.deps;
+    const until = new Date(clock.now().getTime() - contentReadRetentionDays * 24 * HOUR_MS);
+    return everywhere('upkeep', async () => (await contentReads.drop(until)).length);
   }
 
   async expireLinks(signal: AbortSignal): Promise<number> {

@@ -86,6 +86,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { writer } = writers.create();
   const intake = new IntakeService({ sink: options.sink ?? writer, clock, ids, log, metrics });
   const attachments = new AttachmentService({
+    contentReads: { note: () => undefined },
     store: new AttachmentStore({ pool }),
     clock,
     ids,

@@ -6,6 +6,7 @@ import { graphql } from 'graphql';
 import type { ExecutionResult, GraphQLSchema } from 'graphql';
 import type pg from 'pg';
 import { v7 } from 'uuid';
+import type { ContentNote } from '../../src/audit/content-read.js';
 import { createContext, requirePrincipal } from '../../src/graphql/context.js';
 import { Cursors } from '../../src/graphql/cursor.js';
 import { NodeResolver, NodeTypes } from '../../src/graphql/node.resolver.js';
@@ -155,6 +156,8 @@ export async function createWorld() {
   const db = new RecordingDb(pool);
   const days = new RunDayStore({ db });
   const search = { resolve: () => Promise.resolve(undefined) };
+  const contentNotes: ContentNote[] = [];
+  const contentReads = { note: (_caller: unknown, note: ContentNote) => void contentNotes.push(note) };
   const runs = new RunService({
     pool,
     runs: new RunStore({ db }),
@@ -162,6 +165,7 @@ export async function createWorld() {
     stats: new RunStatsStore({ db }),
     days,
     search,
+    contentReads,
     doorbell,
     clock,
   });
@@ -181,7 +185,7 @@ export async function createWorld() {
     clock,
     ids,
   });
-  const threads = new ThreadService({ threads: new ThreadStore({ db }), days, search });
+  const threads = new ThreadService({ threads: new ThreadStore({ db }), days, search, contentReads });
   const cursors = new Cursors({ key: 'a key for cursors' });
   const links = {
     presign: ({ runId, name }: { runId: string; name: string }) => `https://files.example/${runId}/${name}`,
@@ -222,6 +226,8 @@ export async function createWorld() {
     threads: inScope(threads),
     enqueued,
     schema,
+    /** Reads of content since the last call. */
+    takeContentNotes: (): ContentNote[] => contentNotes.splice(0),
     /** Statements of stores since the last call. */
     takeStatements: (): string[] => db.statements.splice(0),
     /** Stores events; fails the test when one is refused. */

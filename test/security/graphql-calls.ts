@@ -76,6 +76,15 @@ const item = (names: Names): Args => ({
 
 export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
   apiKeys: { opens: ['admin'], args: () => [page] },
+  contentReads: {
+    opens: ['admin'],
+    args: (names) => [
+      page,
+      { ...page, apiKeyId: names.apiKey },
+      { ...page, userId: names.user },
+      { ...page, objectId: names.run, timeRange: { from: '2020-01-01T00:00:00Z' } },
+    ],
+  },
   feedback: {
     opens: ['read'],
     args: (names) => [page, ...feedbackFilters(names).map((filter) => ({ ...page, ...filter }))],

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { v7 } from 'uuid';
+import { ContentReadPartitions } from '../../src/audit/content-read-partition.store.js';
 import { FeedStore } from '../../src/live/feed.store.js';
 import { JobStore } from '../../src/platform/jobs/job.store.js';
 import { UpkeepService } from '../../src/upkeep/upkeep.service.js';
@@ -25,6 +26,8 @@ const upkeep = new UpkeepService({
   },
   clock: { now: () => NOW },
   feedRetentionHours: 24,
+  contentReads: new ContentReadPartitions({ pool }),
+  contentReadRetentionDays: 30,
 });
 const [ORGANIZATION, ONE, TWO] = [v7(), v7(), v7()] as const;
 

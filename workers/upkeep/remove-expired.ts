@@ -4,6 +4,7 @@ import { implementJob } from '../../src/platform/jobs/runner.js';
 import type { JobImplementation } from '../../src/platform/jobs/runner.js';
 import type { UpkeepService } from '../../src/upkeep/upkeep.service.js';
 import {
+  expireContentReadsJob,
   expireLinksJob,
   sweepAttachmentsJob,
   trimFeedJob,
@@ -22,6 +23,7 @@ function removal<P>(
 }
 
 export const trimFeed = removal(trimFeedJob, (upkeep, signal) => upkeep.trimFeed(signal));
+export const expireContentReads = removal(expireContentReadsJob, (upkeep) => upkeep.expireContentReads());
 export const expireLinks = removal(expireLinksJob, (upkeep, signal) => upkeep.expireLinks(signal));
 export const sweepAttachments = removal(sweepAttachmentsJob, (upkeep, signal) =>
   upkeep.sweepAttachments(signal),

@@ -63,7 +63,7 @@ export async function startGateway(
     gate: new OperationGate({ schema }),
     presenter: new ErrorPresenter({ log, ids: systemIds }),
     authenticator: tenancy.authenticator(),
-    live: new LiveService({ hub: node.hub }),
+    live: new LiveService({ hub: node.hub, contentReads: { note: () => undefined } }),
     registry,
     clock: tenancy.clock,
     log,

@@ -206,6 +206,9 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     workspace: home.workspaceId,
     doomedWorkspace: await newWorkspace(),
   };
+  // The record of content reads has something to tell.
+  await harness.http(`/runs/${run}`, { key });
+  await harness.app.contentReads.flush();
   // A job of this workspace that nobody works on: there are no workers.
   await database.pool.query(
     `insert into jobs (id, workspace_id, name, queue, payload, state, max_attempts, progress, error)

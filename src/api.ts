@@ -1,5 +1,6 @@
 /** The GraphQL API over the services of app.ts: resolver instances, schema, and how an operation is run. */
 import type { App } from './app.js';
+import { ComparisonResolver } from './comparison/comparison.resolver.js';
 import { ExperimentLoaders } from './experiments/experiment.loaders.js';
 import { ExperimentResolver, ExperimentRowResolver } from './experiments/experiment.resolver.js';
 import { EXPERIMENT_NODE } from './experiments/experiment.types.js';
@@ -9,6 +10,9 @@ import { FeedbackResolver } from './feedback/feedback.resolver.js';
 import { FEEDBACK_NODE } from './feedback/feedback.types.js';
 import { RunFeedbackResolver } from './feedback/run-feedback.resolver.js';
 import { FilterResolver } from './filters/filter.resolver.js';
+import { GateLoaders } from './gates/gate.loaders.js';
+import { GateResolver } from './gates/gate.resolver.js';
+import { GATE_EVALUATION_NODE, GATE_NODE } from './gates/gate.types.js';
 import { requirePrincipal } from './graphql/context.js';
 import type { LoaderFactory } from './graphql/context.js';
 import { ErrorPresenter } from './graphql/errors.js';
@@ -63,6 +67,9 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
   const runResolver = new RunResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const projectResolver = new ProjectsResolver({ projects, cursors, loaders: projectLoaders });
   const jobResolver = new JobResolver({ jobs, cursors, loaders: jobLoaders });
+  const gateLoaders: LoaderFactory<GateLoaders> = (context) =>
+    new GateLoaders({ service: app.gates, principal: requirePrincipal(context) });
+  const gateResolver = new GateResolver({ gates: app.gates, loaders: gateLoaders, cursors });
   const experimentResolver = new ExperimentResolver({
     experiments: app.experiments,
     cursors,
@@ -75,6 +82,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
     .register('Workspace', workspaceNodes(workspaces))
+    .register(GATE_NODE, gateResolver.loadNodes)
+    .register(GATE_EVALUATION_NODE, gateResolver.loadEvaluations)
     .register(EXPERIMENT_NODE, experimentResolver.loadNodes)
     .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
     .register(JOB_NODE, jobResolver.loadNodes)
@@ -91,6 +100,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new ApiKeyResolver({ keys, cursors }),
     new ContentReadResolver({ reads: app.contentReadService, cursors }),
     experimentResolver,
+    new ComparisonResolver({ comparisons: app.comparisons, experimentLoaders, cursors }),
+    gateResolver,
     new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
     new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),
     new FilterResolver(),

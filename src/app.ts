@@ -10,6 +10,9 @@ import { ContentReadPartitions } from './audit/content-read-partition.store.js';
 import { ContentReadStore } from './audit/content-read.store.js';
 import { AttachmentService } from './attachments/attachment.service.js';
 import { AttachmentStore } from './attachments/attachment.store.js';
+import { ComparisonService } from './comparison/comparison.service.js';
+import type { CompareTasks } from './comparison/comparison.service.js';
+import { ComparisonStore } from './comparison/comparison.store.js';
 import type { Config } from './config.js';
 import { DatasetDeletions } from './datasets/dataset-cleanup.js';
 import { DatasetDiffStore } from './datasets/dataset-diff.store.js';
@@ -19,6 +22,7 @@ import { DatasetVersionStore } from './datasets/dataset-version.store.js';
 import { ExampleService } from './datasets/example.service.js';
 import { ExampleStore } from './datasets/example.store.js';
 import { ExampleWriter } from './datasets/example-writer.js';
+import { ExperimentScoresStore } from './experiments/experiment-scores.store.js';
 import { ExperimentService } from './experiments/experiment.service.js';
 import { FeedbackConfigService } from './feedback/feedback-config.service.js';
 import { FeedbackConfigStore } from './feedback/feedback-config.store.js';
@@ -27,8 +31,11 @@ import { FeedbackTokenService } from './feedback/feedback-token.service.js';
 import { FeedbackTokenStore } from './feedback/feedback-token.store.js';
 import { FeedbackService } from './feedback/feedback.service.js';
 import { FeedbackStore } from './feedback/feedback.store.js';
+import { GateService } from './gates/gate.service.js';
+import { GateStore } from './gates/gate.store.js';
 import { Cursors } from './graphql/cursor.js';
 import { IntakeService } from './ingest/intake.js';
+import type { RunSink } from './ingest/intake.js';
 import { PartitionCatalog } from './ingest/partition-catalog.js';
 import { ProjectResolver } from './ingest/project-resolver.js';
 import { RunWriter } from './ingest/run-writer.js';
@@ -36,6 +43,15 @@ import { RunZones } from './ingest/run-zones.js';
 import { JobListStore } from './jobs/job-list.store.js';
 import { JobService } from './jobs/job.service.js';
 import { FeedStore } from './live/feed.store.js';
+import { ModelCallStore } from './models/model-call.store.js';
+import { RecordingModelClient } from './models/model-client.js';
+import { ModelProviderService } from './models/model-provider.service.js';
+import { ModelProviderStore } from './models/model-provider.store.js';
+import { ModelSpend } from './models/model-spend.js';
+import { ProviderClient } from './models/provider-client.js';
+import { ProviderGate } from './models/provider-gate.js';
+import { ProviderGateStore } from './models/provider-gate.store.js';
+import { ProviderTrial } from './models/provider-trial.js';
 import { systemClock } from './platform/clock.js';
 import { createPool } from './platform/db.js';
 import { createDoorbell } from './platform/doorbell-factory.js';
@@ -51,6 +67,10 @@ import type { Metrics } from './platform/metrics.js';
 import { createPrisma } from './platform/prisma.js';
 import type { PrismaClient } from './platform/prisma.js';
 import { createRedis } from './platform/redis.js';
+import { OutboundClient } from './platform/outbound.js';
+import { systemSleep } from './platform/sleep.js';
+import { Vault } from './platform/vault.js';
+import { Threads } from './platform/threads.js';
 import { ProjectStatsStore } from './projects/project-stats.store.js';
 import { ProjectService } from './projects/project.service.js';
 import { ProjectStore } from './projects/project.store.js';
@@ -84,6 +104,8 @@ export interface AppOptions {
   readonly config: Config;
   readonly databaseUrl: string;
   readonly pepper: string;
+  /** Of the vault, the one that seals first (see prepareInstallation). */
+  readonly vaultKeys: readonly string[];
   /** What statements on behalf of a workspace run as (see prepareInstallation). */
   readonly databaseRole?: string | undefined;
   readonly log: Logger;
@@ -225,7 +247,48 @@ function createIngest(
     },
   });
   lifecycle.onStop('run writer', () => writer.close());
-  return { intake: new IntakeService({ sink: writer, clock, ids, log, metrics }) };
+  return { runSink: writer, intake: new IntakeService({ sink: writer, clock, ids, log, metrics }) };
+}
+
+/** Language models and what else users name an address for. */
+function createModels(
+  { writes: pool, idempotency, log }: Foundation,
+  { config, vaultKeys, lifecycle }: AppOptions,
+  runs: RunSink,
+) {
+  const outbound = new OutboundClient({ allowedHosts: config.outbound.allowedHosts });
+  lifecycle.onStop('outbound', () => outbound.close());
+  const calls = new ModelCallStore();
+  const gates = new ProviderGateStore();
+  const providers = new ModelProviderService({
+    pool,
+    store: new ModelProviderStore(),
+    vault: new Vault({ keys: vaultKeys }),
+    outbound,
+    idempotency,
+    ids,
+    clock,
+  });
+  const client = new ProviderClient({ outbound, clock });
+  const gate = new ProviderGate({ pool, store: gates, ids, sleep: systemSleep, log });
+  return {
+    outbound,
+    modelProviders: providers,
+    modelSpend: new ModelSpend({ pool, calls }),
+    providerTrial: new ProviderTrial({ providers, gate, client }),
+    models: new RecordingModelClient({
+      pool,
+      calls,
+      providers,
+      gate,
+      gates,
+      client,
+      runs,
+      clock,
+      sleep: systemSleep,
+      log,
+    }),
+  };
 }
 
 function createSearch({ reads, writes, log }: Foundation) {
@@ -296,6 +359,42 @@ function createDatasets({ reads, writes, idempotency }: Foundation, jobQueue: Jo
   return { exampleStore, exampleWriter, datasets, examples };
 }
 
+/** Comparisons that may be computed at once in one process, and wait. */
+const COMPARISON_THREADS = 1;
+const COMPARISON_QUEUE = 32;
+
+function createComparison(
+  { reads, writes, idempotency }: Foundation,
+  { lifecycle }: AppOptions,
+  {
+    experiments,
+    feedbackConfigs,
+  }: { experiments: ExperimentService; feedbackConfigs: FeedbackConfigService },
+) {
+  const threads = new Threads<CompareTasks>({
+    module: new URL('./comparison/compare.thread.js', import.meta.url),
+    threads: COMPARISON_THREADS,
+    queue: COMPARISON_QUEUE,
+  });
+  lifecycle.onStop('comparison threads', () => threads.close());
+  const comparisons = new ComparisonService({
+    scores: new ExperimentScoresStore({ db: reads }),
+    store: new ComparisonStore({ db: reads }),
+    configs: feedbackConfigs,
+    threads,
+  });
+  const gates = new GateService({
+    pool: writes,
+    store: new GateStore(),
+    comparisons,
+    experiments,
+    idempotency,
+    clock,
+    ids,
+  });
+  return { comparisons, gates };
+}
+
 export type App = ReturnType<typeof createApp>;
 
 export function createApp(options: AppOptions) {
@@ -303,12 +402,15 @@ export function createApp(options: AppOptions) {
   const { redisUrl, doorbell, reads } = foundation;
   const jobs = createJobs({ redisUrl, ids, doorbell });
   const { indexer, search } = createSearch(foundation);
+  const ingest = createIngest(foundation, options);
+  const reading = createReading(foundation, search, jobs.jobQueue);
+  const feedback = createFeedback(foundation);
   return {
     ...foundation,
     ...jobs,
     indexer,
     search,
-    ...createReading(foundation, search, jobs.jobQueue),
+    ...reading,
     jobs: new JobService({
       jobs: new JobListStore({ db: reads }),
       queue: jobs.jobStore,
@@ -337,8 +439,10 @@ export function createApp(options: AppOptions) {
       ids,
       pepper: options.pepper,
     }),
-    ...createFeedback(foundation),
+    ...feedback,
+    ...createComparison(foundation, options, { ...reading, ...feedback }),
     ...createDatasets(foundation, jobs.jobQueue),
-    ...createIngest(foundation, options),
+    ...ingest,
+    ...createModels(foundation, options, ingest.runSink),
   };
 }

@@ -1,4 +1,3 @@
 /** What runs on the comparison's threads. */
-import { compare } from './compare.js';
-
-export const run = compare;
+export { compare } from './compare.js';
+export { estimate } from './estimate.js';

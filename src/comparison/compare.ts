@@ -28,7 +28,8 @@ export interface ScoreTable {
 
 export interface Metric {
   readonly key: string;
-  readonly direction: 'higher' | 'lower';
+  /** Which way is better; none: a change is shown, but is neither. */
+  readonly direction: 'higher' | 'lower' | 'none';
   /** Differences smaller than this are of no practical meaning: in units of the metric, or of the baseline's mean. */
   readonly threshold: { readonly kind: 'absolute' | 'relative'; readonly value: number };
 }
@@ -52,6 +53,17 @@ export interface CompareOptions {
   readonly power: number;
   readonly seed: number;
 }
+
+export const DEFAULTS = {
+  /** In units of a score. */
+  threshold: 0.02,
+  /** Of latency, cost and tokens: a share of the baseline's mean. */
+  relativeThreshold: 0.05,
+  alpha: 0.05,
+  correction: 'benjamini-hochberg',
+  minimumPairs: 10,
+  power: 0.8,
+} as const;
 
 export interface CompareInput {
   readonly baseline: ScoreTable;
@@ -93,10 +105,12 @@ export interface MetricComparison {
   readonly threshold: number;
   /** Whether the interval lies within ± threshold: shown to be no different, not only not shown to be. */
   readonly isEquivalent: boolean;
-  /** Examples that became better, became worse, stayed. */
+  /** Examples that became better, became worse, stayed; without a direction, higher counts as better. */
   readonly better: number;
   readonly worse: number;
   readonly tied: number;
+  /** Rows that have a score, and evaluations that failed: errors are in no mean. */
+  readonly rows: { readonly baseline: number; readonly candidate: number };
   readonly errors: { readonly baseline: number; readonly candidate: number };
   /** A delta within what a judge disagrees with itself is no win. */
   readonly judgeDeviation: { readonly baseline: number | null; readonly candidate: number | null };
@@ -119,13 +133,21 @@ export function compare({
       );
     }),
   );
-  const tested = found.filter(({ pValue, pairs }) => pValue !== null && pairs >= options.minimumPairs);
+  return conclude(found, options);
+}
+
+/** Corrects the p-values of a family of questions and gives each its verdict. */
+export function conclude(
+  family: readonly MetricComparison[],
+  options: Pick<CompareOptions, 'alpha' | 'correction' | 'minimumPairs'>,
+): MetricComparison[] {
+  const tested = family.filter(({ pValue, pairs }) => pValue !== null && pairs >= options.minimumPairs);
   const adjusted = adjust(
     tested.map(({ pValue }) => pValue ?? 1),
     options.correction,
   );
   const adjustedOf = new Map(tested.map((each, index) => [each, adjusted[index] ?? 1]));
-  return found.map((each) => {
+  return family.map((each) => {
     const adjustedPValue = adjustedOf.get(each) ?? null;
     return { ...each, adjustedPValue, verdict: verdictOf(each, adjustedPValue, options) };
   });
@@ -139,21 +161,21 @@ const adjust = (pValues: readonly number[], correction: Correction): readonly nu
 function verdictOf(
   { delta, threshold, direction, pairs }: MetricComparison,
   adjustedPValue: number | null,
-  { alpha, minimumPairs }: CompareOptions,
+  { alpha, minimumPairs }: Pick<CompareOptions, 'alpha' | 'minimumPairs'>,
 ): Verdict {
   if (pairs < minimumPairs || delta === null || adjustedPValue === null) return 'INSUFFICIENT_DATA';
-  if (adjustedPValue > alpha || Math.abs(delta) < threshold) return 'NEUTRAL';
+  if (direction === 'none' || adjustedPValue > alpha || Math.abs(delta) < threshold) return 'NEUTRAL';
   return delta > 0 === (direction === 'higher') ? 'IMPROVED' : 'REGRESSED';
 }
 
 /** What one experiment says about one example. */
-interface Cluster {
+export interface Cluster {
   sum: number;
   count: number;
   evidence: string[];
 }
 
-function clusters(table: ScoreTable, key: string): Map<string, Cluster> {
+export function clusters(table: ScoreTable, key: string): Map<string, Cluster> {
   const found = new Map<string, Cluster>();
   table.columns[key]?.forEach((value, row) => {
     const exampleId = table.exampleIds[row];
@@ -225,6 +247,7 @@ function compareMetric(question: Question): MetricComparison {
     threshold,
     isEquivalent: interval !== null && interval.lower > -threshold && interval.upper < threshold,
     ...moved,
+    rows: { baseline: countRows(question.before, slice), candidate: countRows(question.after, slice) },
     errors: { baseline: baseline.errors[metric.key] ?? 0, candidate: candidate.errors[metric.key] ?? 0 },
     judgeDeviation: {
       baseline: baseline.judgeDeviation[metric.key] ?? null,
@@ -265,6 +288,14 @@ function pair({ before, after, slice }: Question) {
   };
 }
 
+function countRows(found: ReadonlyMap<string, Cluster>, slice: Slice | null): number {
+  let count = 0;
+  for (const [exampleId, cluster] of found) {
+    if (slice === null || slice.exampleIds.has(exampleId)) count += cluster.count;
+  }
+  return count;
+}
+
 /** Whether every score of one side is a score of the other: nothing was measured anew. */
 const isShared = (old: Cluster, fresh: Cluster): boolean =>
   fresh.evidence.every((evidenceId) => old.evidence.includes(evidenceId));
@@ -293,5 +324,5 @@ function countMoved(
     else if (difference < 0) down += 1;
   }
   const tied = differences.length - up - down;
-  return direction === 'higher' ? { better: up, worse: down, tied } : { better: down, worse: up, tied };
+  return direction === 'lower' ? { better: down, worse: up, tied } : { better: up, worse: down, tied };
 }

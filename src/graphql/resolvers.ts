@@ -1,10 +1,12 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
 import { ContentReadResolver } from '../audit/content-read.resolver.js';
+import { ComparisonResolver } from '../comparison/comparison.resolver.js';
 import { ExperimentResolver, ExperimentRowResolver } from '../experiments/experiment.resolver.js';
 import { FeedbackConfigResolver } from '../feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from '../feedback/feedback.resolver.js';
 import { RunFeedbackResolver } from '../feedback/run-feedback.resolver.js';
 import { FilterResolver } from '../filters/filter.resolver.js';
+import { GateResolver } from '../gates/gate.resolver.js';
 import { JobResolver } from '../jobs/job.resolver.js';
 import { LiveResolver } from '../live/live.resolver.js';
 import { ProjectsResolver } from '../projects/project.resolver.js';
@@ -26,6 +28,8 @@ import { NodeResolver } from './node.resolver.js';
 export type ResolverClass = new (...dependencies: never[]) => object;
 
 export const RESOLVER_CLASSES: readonly ResolverClass[] = [
+  ComparisonResolver,
+  GateResolver,
   ApiKeyResolver,
   ContentReadResolver,
   ExperimentResolver,

@@ -1,0 +1,80 @@
+/** What comparisons read beside the scores: labels, how far judges disagree with themselves, and whether work goes on. */
+import type { Queryable } from '../platform/db.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import type { RowLabel } from './score-tables.js';
+
+const MAX_LABELS = 1_000_000;
+
+export class ComparisonStore {
+  private readonly db: Queryable;
+
+  constructor({ db }: { db: Queryable }) {
+    this.db = db;
+  }
+
+  /** Text values of feedback on the runs of an experiment; the latest where a run has several under a key. */
+  async labels(scope: WorkspaceScope, experimentId: string, keys: readonly string[]): Promise<RowLabel[]> {
+    const { rows } = await this.db.query<{ runId: string; key: string; label: string }>(
+      `/* comparison.labels */
+      select distinct on (run_id, key) run_id as "runId", key, value #>> '{}' as label
+      from feedback
+      where workspace_id = $1 and project_id = $2 and key = any($3::text[]) and run_id is not null
+        and jsonb_typeof(value) = 'string'
+      order by run_id, key, created_at desc, id
+      limit ${MAX_LABELS}`,
+      [scope.workspaceId, experimentId, keys],
+    );
+    return rows;
+  }
+
+  /** By feedback key: the mean standard deviation between repeats of a judge, where it was asked more than once. */
+  async judgeDeviation(scope: WorkspaceScope, experimentId: string): Promise<Record<string, number>> {
+    const { rows } = await this.db.query<{ key: string; deviation: number }>(
+      `/* comparison.judge_deviation */
+      select v.feedback_key as key, avg((s.spread ->> 'standardDeviation')::double precision) as deviation
+      from experiment_results s
+      join evaluator_versions v on v.workspace_id = s.workspace_id and v.id = s.evaluator_version_id
+      where s.workspace_id = $1 and s.experiment_id = $2 and s.spread ->> 'standardDeviation' is not null
+      group by v.feedback_key
+      limit 1000`,
+      [scope.workspaceId, experimentId],
+    );
+    return Object.fromEntries(rows.map(({ key, deviation }) => [key, deviation]));
+  }
+
+  /** Those of the experiments a worker has not finished with. */
+  async unfinished(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<Set<string>> {
+    const { rows } = await this.db.query<{ id: string }>(
+      `/* comparison.unfinished */
+      select experiment_id as id
+      from experiment_executions
+      where workspace_id = $1 and experiment_id = any($2::uuid[]) and state in ('planning', 'running', 'paused')
+      limit 100`,
+      [scope.workspaceId, experimentIds],
+    );
+    return new Set(rows.map(({ id }) => id));
+  }
+
+  /** The dataset each experiment is about. What is no experiment of the workspace is left out. */
+  async datasetsOf(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<Map<string, string>> {
+    const { rows } = await this.db.query<{ id: string; datasetId: string }>(
+      `/* comparison.datasets */
+      select id, reference_dataset_id as "datasetId"
+      from projects
+      where workspace_id = $1 and id = any($2::uuid[]) and reference_dataset_id is not null
+      limit 100`,
+      [scope.workspaceId, experimentIds],
+    );
+    return new Map(rows.map(({ id, datasetId }) => [id, datasetId]));
+  }
+
+  /** The experiment a dataset's others are compared with unless told otherwise. */
+  async baselineOf(scope: WorkspaceScope, datasetId: string): Promise<string | undefined> {
+    const { rows } = await this.db.query<{ id: string | null }>(
+      `/* comparison.baseline */
+      select baseline_experiment_id as id from datasets where workspace_id = $1 and id = $2 limit 1`,
+      [scope.workspaceId, datasetId],
+    );
+    return rows[0]?.id ?? undefined;
+  }
+}

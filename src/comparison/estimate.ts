@@ -1,0 +1,53 @@
+/** What one experiment says about its own metrics, for thresholds that need no baseline. Pure; runs on a thread. */
+import { meanInterval } from '../statistics/bootstrap.js';
+import type { Interval } from '../statistics/bootstrap.js';
+import { seedFrom, SeededRandom } from '../statistics/random.js';
+import { mean } from '../statistics/summary.js';
+import { clusters } from './compare.js';
+import type { ScoreTable, Slice } from './compare.js';
+
+export interface EstimateInput {
+  readonly table: ScoreTable;
+  readonly metrics: readonly string[];
+  readonly slices: readonly Slice[];
+  readonly alpha: number;
+  readonly seed: number;
+}
+
+/** The mean over examples, repetitions of an example averaged first. */
+export interface MetricEstimate {
+  readonly key: string;
+  readonly slice: { readonly key: string; readonly value: string } | null;
+  /** Examples that have a score. */
+  readonly examples: number;
+  readonly mean: number | null;
+  /** Covers the true mean with 1 − alpha. */
+  readonly interval: Interval | null;
+  /** Evaluations that failed, in all slices together. */
+  readonly errors: number;
+  /** Rows that have a score, in all slices together. */
+  readonly rows: number;
+}
+
+export function estimate({ table, metrics, slices, alpha, seed }: EstimateInput): MetricEstimate[] {
+  return metrics.flatMap((key) => {
+    const found = [...clusters(table, key)].sort(([a], [b]) => (a < b ? -1 : 1));
+    const rows = found.reduce((count, [, cluster]) => count + cluster.count, 0);
+    return [null, ...slices].map((slice): MetricEstimate => {
+      const within = found.filter(([exampleId]) => slice === null || slice.exampleIds.has(exampleId));
+      const values = Float64Array.from(within, ([, { sum, count }]) => sum / count);
+      const random = new SeededRandom(
+        seedFrom(`${seed}/${table.experimentId}/${key}/${slice?.key ?? ''}/${slice?.value ?? ''}`),
+      );
+      return {
+        key,
+        slice: slice === null ? null : { key: slice.key, value: slice.value },
+        examples: values.length,
+        mean: values.length === 0 ? null : mean(values),
+        interval: values.length < 2 ? null : meanInterval(values, { level: 1 - alpha, random }),
+        errors: table.errors[key] ?? 0,
+        rows,
+      };
+    });
+  });
+}

@@ -37,6 +37,13 @@ const otlpHeaders = z.string().transform((text, context): Readonly<Record<string
   return Object.fromEntries(headers);
 });
 
+/** A list in one variable, with commas. */
+const listOf = (text: string | undefined): string[] =>
+  (text ?? '')
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+
 /** One entry per variable: the tables in README.md and docs/ are made from these descriptions. */
 const settings = z.object({
   PORT: port.default(1984).describe('Port of the gateway: GraphQL, REST intake, health and metrics.'),
@@ -74,6 +81,23 @@ const settings = z.object({
     .optional()
     .describe(
       'Secret the stored key hashes are made with. Default: generated once and kept in the database directory.',
+    ),
+  TRACEWELL_SECRETS_KEY: z
+    .string()
+    .refine((text) => listOf(text).every((key) => key.length >= 32), 'every key has 32 characters or more')
+    .optional()
+    .describe(
+      'Encrypts stored secrets, such as keys of model providers. To replace it, put the new one before the old one, with a comma. Default: generated once and kept in the database.',
+    ),
+  OUTBOUND_ALLOWED_PRIVATE_HOSTS: z
+    .string()
+    .refine(
+      (text) => listOf(text).every((entry) => URL.canParse(`http://${entry}`) && /^[^/@?#]+:\d+$/.test(entry)),
+      'must be a list of host:port',
+    )
+    .optional()
+    .describe(
+      'Hosts that model calls and webhooks may reach although they are private or use another port than 80 and 443, e.g. `ollama:11434,10.0.0.7:8000`.',
     ),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
@@ -168,6 +192,10 @@ export interface Config {
   readonly dataDir: string;
   readonly initApiKey: Secret | undefined;
   readonly keyPepper: Secret | undefined;
+  /** The newest first; empty: one this installation makes for itself. */
+  readonly secretsKeys: readonly Secret[];
+  /** What users' addresses may be, beyond public ones. */
+  readonly outbound: { readonly allowedHosts: readonly string[] };
   readonly logLevel: Settings['LOG_LEVEL'];
   readonly ingest: { readonly lanes: number; readonly maxInFlightBytes: number };
   readonly limits: {
@@ -226,6 +254,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     dataDir: s.TRACEWELL_DATA_DIR,
     initApiKey: secret(s.TRACEWELL_INIT_API_KEY),
     keyPepper: secret(s.TRACEWELL_KEY_PEPPER),
+    secretsKeys: listOf(s.TRACEWELL_SECRETS_KEY).map((key) => new Secret(key)),
+    outbound: { allowedHosts: listOf(s.OUTBOUND_ALLOWED_PRIVATE_HOSTS) },
     logLevel: s.LOG_LEVEL,
     ingest: { lanes: s.INGEST_LANES, maxInFlightBytes: s.MAX_IN_FLIGHT_BYTES },
     limits: {

@@ -14,12 +14,15 @@ import { prepareQueueSchema } from './platform/jobs/bullmq-postgres.js';
 import type { Logger } from './platform/log.js';
 import { migrate } from './platform/migrate.js';
 import { prepareRowSecurity } from './platform/row-security.js';
+import { loadVaultKeys } from './platform/vault.js';
 import { bootstrapInstallation } from './tenancy/bootstrap.js';
 import type { Bootstrapped } from './tenancy/bootstrap.js';
 import { loadPepper } from './tenancy/pepper.js';
 
 export interface Installation extends Bootstrapped {
   readonly pepper: string;
+  /** Open what the vault has sealed; the first one seals. */
+  readonly vaultKeys: readonly string[];
   /** What statements on behalf of a workspace run as; undefined: as who has logged in. */
   readonly databaseRole: string | undefined;
 }
@@ -45,7 +48,7 @@ export function newestMigration(): string {
 
 /** Brings the database into the state this version needs. */
 export async function prepareInstallation(options: {
-  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis' | 'database'>>;
+  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis' | 'database' | 'secretsKeys'>>;
   databaseUrl: string;
   log: Logger;
 }): Promise<Installation> {
@@ -60,6 +63,8 @@ export async function prepareInstallation(options: {
   });
   try {
     const pepper = await loadPepper(pool, config.keyPepper?.reveal());
+    const configured = (config.secretsKeys ?? []).map((key) => key.reveal());
+    const vaultKeys = await loadVaultKeys(pool, configured);
     const made = await bootstrapInstallation({
       pool,
       pepper,
@@ -67,7 +72,7 @@ export async function prepareInstallation(options: {
       ids: systemIds,
       clock: systemClock,
     });
-    return { ...made, pepper, databaseRole };
+    return { ...made, pepper, vaultKeys, databaseRole };
   } finally {
     await pool.end();
   }

@@ -28,8 +28,8 @@ try {
     throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
   }
   const databaseUrl = config.database.url.reveal();
-  const { pepper, databaseRole } = await prepareInstallation({ config, databaseUrl, log });
-  const app = createApp({ config, databaseUrl, databaseRole, pepper, log, lifecycle });
+  const { pepper, vaultKeys, databaseRole } = await prepareInstallation({ config, databaseUrl, log });
+  const app = createApp({ config, databaseUrl, databaseRole, pepper, vaultKeys, log, lifecycle });
   const group = await createWorkers(app, config, lifecycle);
   const { port } = await serveHealth(
     app,

@@ -1,5 +1,6 @@
 /** What is asked of a language model and what came of it, for judges and for experiment targets alike. Pure. */
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import type { RunOrigin } from '../runs/run-origin.js';
 
 export interface ModelMessage {
   readonly role: 'system' | 'user' | 'assistant';
@@ -10,7 +11,7 @@ export interface ModelRequest {
   readonly providerId: string;
   readonly model: string;
   readonly messages: readonly ModelMessage[];
-  /** Temperature, top_p, max_tokens and whatever else the provider takes. */
+  /** Temperature, top_p, max_tokens and whatever else the provider takes, under its own names. */
   readonly parameters: JsonObject;
   /** A JSON schema the answer must satisfy. */
   readonly schema?: JsonObject;
@@ -35,7 +36,7 @@ export type ModelOutcome =
   | {
       readonly kind: 'answered';
       readonly text: string;
-      /** The answer as an object, where a schema was asked for. */
+      /** The answer as the schema wants it; null where none was asked for. */
       readonly value: JsonValue;
       readonly usage: ModelUsage;
       readonly runId: string;
@@ -46,15 +47,20 @@ export type ModelOutcome =
       readonly message: string;
       readonly retryable: boolean;
       readonly retryAfterMs?: number;
-      /** Also an answer that could not be read was paid for. */
+      /** Also an answer that could not be read was paid for. Null where nothing was answered. */
       readonly usage: ModelUsage | null;
       readonly runId: string;
     };
 
 export interface ModelCallContext {
   readonly workspaceId: string;
-  /** Names this call for ever; asking again under it answers from the record and costs nothing. */
+  /**
+   * Names this call for ever, at most 500 characters. What was answered and paid for, readable or not, is answered from
+   * the record when it is asked for again; what failed otherwise is tried again.
+   */
   readonly callId: string;
+  /** What the cost counts for, such as an experiment's id: spend is summed by it. */
+  readonly ownerId?: string;
   /** The run that is written for the call: where, below what, and what else is known of it. */
   readonly trace: {
     readonly projectName: string;
@@ -62,12 +68,23 @@ export interface ModelCallContext {
     readonly parent?: { readonly runId: string; readonly traceId: string; readonly dottedOrder: string };
     readonly referenceExampleId?: string;
     readonly metadata: JsonObject;
+    /** Default `judge`. Marks the run, so that no rule evaluates it. */
+    readonly origin?: RunOrigin;
+    /**
+     * The run's id, where it was promised to somebody. Then the run is written once: when the call is answered or has
+     * failed for good. Default: an id of its own for each execution, failed ones included.
+     */
+    readonly runId?: string;
   };
   readonly signal: AbortSignal;
+  /** Asked before every request to the provider; false: the spend cap is reached. */
   readonly maySpend?: () => Promise<boolean>;
 }
 
-/** Calls models within their limits. Never throws for what a provider does. */
+/**
+ * Calls models within their limits. Never throws for what a provider does; rejects with the signal's reason when it is
+ * called off, and when the database cannot be reached. Asking twice at once for the same call waits for the first.
+ */
 export interface ModelClient {
   call(request: ModelRequest, context: ModelCallContext): Promise<ModelOutcome>;
 }

@@ -252,8 +252,9 @@ function explain(error: unknown, url: string, deadline: Deadline): OutboundError
   if (refusal !== undefined) return new OutboundError('refused', refusal.message);
   if (deadline.ended === 'timeout') return new OutboundError('timeout', `${host} did not answer in time.`);
   if (deadline.ended === 'aborted') return new OutboundError('aborted', 'The request was called off.');
-  const code = fieldOf(error, 'code') ?? 'no code';
-  return new OutboundError('connection', `The connection to ${host} failed (${String(code)}).`, {
+  const found = fieldOf(error, 'code');
+  const code = typeof found === 'string' ? found : 'no code';
+  return new OutboundError('connection', `The connection to ${host} failed (${code}).`, {
     cause: error,
   });
 }

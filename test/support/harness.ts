@@ -170,8 +170,8 @@ export async function startHarness({
   });
   const lifecycle = new Lifecycle(log);
   const installation = await prepareInstallation({ config, databaseUrl: database.url, log });
-  const { pepper, organizationId, workspaceId, databaseRole } = installation;
-  const app = createApp({ config, databaseUrl: database.url, databaseRole, pepper, log, lifecycle });
+  const { pepper, vaultKeys, organizationId, workspaceId, databaseRole } = installation;
+  const app = createApp({ config, databaseUrl: database.url, databaseRole, pepper, vaultKeys, log, lifecycle });
   const server = await createGateway(app, config, lifecycle);
   const sockets = new Set<Socket>();
   server.app.server.on('connection', (socket: Socket) => {

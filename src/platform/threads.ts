@@ -1,6 +1,6 @@
 /**
- * A pool of threads for work that would hold the event loop. A module for it exports one function by name; what goes
- * in and out must be data (structured clone).
+ * A pool of threads for work that would hold the event loop. A module for it exports functions; what goes in and
+ * out of them must be data (structured clone).
  */
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -19,7 +19,8 @@ export class ThreadsBusy extends Error {
   override readonly name = 'ThreadsBusy';
 }
 
-export class Threads<Input, Output> {
+/** `Tasks`: what the module exports. */
+export class Threads<Tasks extends Record<keyof Tasks, (input: never) => unknown>> {
   private readonly options: ThreadsOptions;
   private pool: Piscina | undefined;
 
@@ -30,11 +31,15 @@ export class Threads<Input, Output> {
   /**
    * @throws ThreadsBusy when too much waits already, and what the function throws.
    */
-  async run(input: Input, signal?: AbortSignal): Promise<Output> {
+  async run<Name extends keyof Tasks & string>(
+    name: Name,
+    input: Parameters<Tasks[Name]>[0],
+    signal?: AbortSignal,
+  ): Promise<ReturnType<Tasks[Name]>> {
     // Not before it is needed: most processes never do.
     this.pool ??= this.open();
     if (this.pool.queueSize >= this.options.queue) throw new ThreadsBusy('Too many tasks wait.');
-    return (await this.pool.run(input, { name: 'run', signal: signal ?? null })) as Output;
+    return (await this.pool.run(input, { name, signal: signal ?? null })) as ReturnType<Tasks[Name]>;
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,16 @@
 // it writes. Each step is a script of its own in package.json.
 import { spawn } from 'node:child_process';
 
-const STEPS = ['typecheck', 'lint', 'format:check', 'deps', 'dead', 'schema:check', 'docs:check'];
+const STEPS = [
+  'typecheck',
+  'lint',
+  'format:check',
+  'deps',
+  'dead',
+  'schema:check',
+  'schema:breaking',
+  'docs:check',
+];
 const AT_ONCE = 2;
 
 async function run(script) {

@@ -54,6 +54,7 @@ const limits: readonly (readonly [string, string])[] = [
 
 /** Settings few installations need: in docs/operation.md instead of the README. */
 const RARE: ReadonlySet<string> = new Set([
+  'CONTENT_READ_RETENTION_DAYS',
   'MAX_CONNECTIONS_PER_ADDRESS',
   'TRUSTED_DOCUMENTS_FILE',
   'TRUSTED_DOCUMENTS_ONLY',

@@ -37,12 +37,12 @@ const operation = (name = 'query Runs', via: Operation['via'] = 'graphql'): Oper
   via,
   name,
 });
-const caller = (of: Operation | undefined = operation()): ContentCaller => ({
+const caller = (of: Operation = operation()): ContentCaller => ({
   workspaceId,
   keyId: randomUUID(),
   kind: 'service',
   userId: undefined,
-  ...(of && { operation: of }),
+  operation: of,
 });
 const ids = (count: number): string[] => Array.from({ length: count }, () => randomUUID());
 

@@ -194,16 +194,18 @@ test('what a subscription delivers is recorded under its caller', async () => {
 
 test('the record is paged, filtered by key, object and time, and seen by admins of the workspace alone', async () => {
   const other = await harness.addKey({ name: 'other', scopes: ['read', 'content'] });
-  for (let index = 0; index < 3; index += 1)
+  for (let index = 0; index < 3; index += 1) {
     await ask('query A($id: ID!) { run(id: $id) { inputs } }', { id: names.run });
+  }
   await ask('query B($id: ID!) { run(id: $id) { inputs } }', { id: names.child }, other);
   expect(await record()).toHaveLength(4);
   expect(summary(await record(`apiKeyId: "${other.id}"`))).toEqual(['GRAPHQL query B: 1 run']);
   expect(await record(`objectId: "${names.run}"`)).toHaveLength(3);
   expect(await record('timeRange: { to: "2020-01-01T00:00:00Z" }')).toEqual([]);
   expect(await record(`userId: "${names.user}"`)).toEqual([]);
-  for (const key of [harness.keys.neighbour, harness.keys.stranger])
+  for (const key of [harness.keys.neighbour, harness.keys.stranger]) {
     expect(await record('', key)).toEqual([]);
+  }
   const page = `query ($after: String) { contentReads(first: 3, after: $after) {
     nodes { operation } pageInfo { hasNextPage endCursor } totalCount { value } } }`;
   const first = await ask(page, {}, harness.keys.full);
@@ -223,5 +225,5 @@ test('the record is paged, filtered by key, object and time, and seen by admins 
     pageInfo: { hasNextPage: false },
   });
   const refused = await ask('{ contentReads(first: 1) { nodes { id } } }');
-  expect(refused.body.errors?.[0]?.extensions?.code).toBe('FORBIDDEN');
+  expect(refused.body.errors?.[0]?.extensions.code).toBe('FORBIDDEN');
 });

@@ -69,7 +69,7 @@ describe.each(creates)('%s', (name) => {
           : { feedback: [{ runId: names.run, key: names.feedbackKey, score: 0 }] };
     const before = await fingerprint(harness.database.pool, harness.home);
     const { body } = await call(name, { ...changed, idempotencyKey: `other ${name}` });
-    expect(body.errors?.[0]?.extensions?.code).toBe('IDEMPOTENCY_MISMATCH');
+    expect(body.errors?.[0]?.extensions.code).toBe('IDEMPOTENCY_MISMATCH');
     expect(await fingerprint(harness.database.pool, harness.home)).toEqual(before);
   });
 });

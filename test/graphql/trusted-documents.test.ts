@@ -129,11 +129,14 @@ describe('a gateway that holds personal tokens to its documents', () => {
       });
       try {
         return await new Promise((resolve, reject) => {
-          client.subscribe({ query: '', ...payload } as never, {
-            next: (value) => resolve(value),
-            error: reject,
-            complete: () => reject(new Error('over')),
-          });
+          client.subscribe(
+            { query: '', ...payload },
+            {
+              next: resolve,
+              error: reject,
+              complete: () => reject(new Error('over')),
+            },
+          );
         });
       } finally {
         await client.dispose();

@@ -74,7 +74,7 @@ describe('allowances', () => {
     const seconds = (Date.parse(resetAt) - before) / 1_000;
     expect(seconds).toBeGreaterThanOrEqual(Math.ceil((requested * 60) / 100));
     expect(seconds).toBeLessThan(Math.ceil((requested * 60) / 100) + 30);
-    expect((await gql('{ rateLimit { cost } }', {})).body.errors?.[0]?.extensions?.code).toBe(
+    expect((await gql('{ rateLimit { cost } }', {})).body.errors?.[0]?.extensions.code).toBe(
       'UNAUTHENTICATED',
     );
   });

@@ -1,7 +1,6 @@
 /** JSON text that is equal for equal values, whatever the order of their keys. */
 export function canonicalJson(value: unknown): string {
-  // Not as declared: undefined for undefined.
-  return (JSON.stringify(value, sortedKeys) as string | undefined) ?? '';
+  return value === undefined ? '' : JSON.stringify(value, sortedKeys);
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {

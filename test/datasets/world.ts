@@ -8,6 +8,9 @@ import { payloadOf } from '../../src/datasets/example.js';
 import type { ExampleDraft } from '../../src/datasets/example.js';
 import { ExampleService } from '../../src/datasets/example.service.js';
 import { ExampleStore } from '../../src/datasets/example.store.js';
+import { ExampleImporter } from '../../src/datasets/example-importer.js';
+import { ImportService } from '../../src/datasets/import.service.js';
+import { ImportStore } from '../../src/datasets/import.store.js';
 import { ExampleWriter } from '../../src/datasets/example-writer.js';
 import type { JsonValue } from '../../src/ingest/run-event.js';
 import { systemClock } from '../../src/platform/clock.js';
@@ -89,6 +92,8 @@ export async function createWorld() {
     writer,
     idempotency,
   });
+  const importer = new ExampleImporter({ pool, clock, ids });
+  const imports = new ImportService({ importer, imports: new ImportStore({ db: pool }) });
   const owner = principal(uuid());
   return {
     database,
@@ -102,6 +107,8 @@ export async function createWorld() {
     idempotency,
     datasets,
     examples,
+    importer,
+    imports,
     owner,
     scope: trustedScope(owner.workspaceId),
     /** A new dataset of the owner, with these examples as version 1. */
@@ -128,15 +135,10 @@ function recordStatements(pool: pg.Pool): string[] {
     const name = /\/\* (\S+) \*\//.exec(typeof text === 'string' ? text : '')?.[1];
     if (name !== undefined) statements.push(name);
   };
-  const query = pool.query.bind(pool) as (...all: unknown[]) => unknown;
-  pool.query = ((text: unknown, ...rest: unknown[]) => {
-    note(text);
-    return query(text, ...rest);
-  }) as typeof pool.query;
   pool.on('connect', (client) => {
     const send = client.query.bind(client) as (...all: unknown[]) => unknown;
     client.query = ((text: unknown, ...rest: unknown[]) => {
-      if (statements.at(-1) === undefined || typeof text === 'string') note(text);
+      note(text);
       return send(text, ...rest);
     }) as typeof client.query;
   });

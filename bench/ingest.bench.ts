@@ -6,6 +6,7 @@ import { send, drive, HEADER, report } from './support/measure.js';
 import { wireRun } from './support/runs.js';
 import type { Size } from './support/runs.js';
 import { API_KEY, startSystem } from './support/system.js';
+import type { BenchProcess } from './support/system.js';
 
 const ROUNDS = 5;
 const RUNS_PER_BATCH = 100;
@@ -17,32 +18,48 @@ try {
   const bare = await system.baseline('ingest-server.ts');
   const headers = { 'content-type': 'application/json', 'x-api-key': API_KEY };
 
-  const window = async (url: string, size: Size): Promise<number> => {
+  /** Processor microseconds per run; unlike the times, next to independent of who else uses the machine. */
+  const cpu = new Map<BenchProcess, { own: number; postgres: number; runs: number }>();
+  const window = async (server: BenchProcess, size: Size): Promise<number> => {
     const bodies = Array.from({ length: BATCHES[size] }, () =>
       Buffer.from(
         JSON.stringify({ post: Array.from({ length: RUNS_PER_BATCH }, () => wireRun(size)), patch: [] }),
       ),
     );
+    const before = system.cpuSeconds(server);
     const { seconds } = await drive(bodies.length, 8, async (index) => {
-      const { status, body } = await send(`${url}/runs/batch`, {
+      const { status, body } = await send(`${server.url}/runs/batch`, {
         method: 'POST',
         headers,
         body: bodies[index]!,
       });
       if (status !== 202) throw new Error(`${status} ${body.toString().slice(0, 500)}`);
     });
-    return (bodies.length * RUNS_PER_BATCH) / seconds;
+    const after = system.cpuSeconds(server);
+    const runs = bodies.length * RUNS_PER_BATCH;
+    const sum = cpu.get(server) ?? { own: 0, postgres: 0, runs: 0 };
+    cpu.set(server, {
+      own: sum.own + after.own - before.own,
+      postgres: sum.postgres + after.postgres - before.postgres,
+      runs: sum.runs + runs,
+    });
+    return runs / seconds;
+  };
+  const cpuPerRun = (server: BenchProcess): string => {
+    const { own, postgres, runs } = cpu.get(server) ?? { own: 0, postgres: 0, runs: 1 };
+    return `server ${((own / runs) * 1e6).toFixed(0)} µs + Postgres ${((postgres / runs) * 1e6).toFixed(0)} µs`;
   };
 
   process.stdout.write(HEADER);
   for (const size of ['big', 'small'] as const) {
-    await window(gateway.url, size);
-    await window(bare.url, size);
+    await window(gateway, size);
+    await window(bare, size);
+    cpu.clear();
     const ours: number[] = [];
     const baseline: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      ours.push(await window(gateway.url, size));
-      baseline.push(await window(bare.url, size));
+      ours.push(await window(gateway, size));
+      baseline.push(await window(bare, size));
     }
     report({
       name: `batch intake over HTTP, ${size} runs`,
@@ -52,6 +69,7 @@ try {
       ours,
       baseline,
     });
+    process.stdout.write(`| CPU per run, ${size} | ${cpuPerRun(gateway)} | ${cpuPerRun(bare)} | | | |\n`);
   }
 } finally {
   await system.stop();

@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -28,7 +29,28 @@ export interface BenchSystem {
   gateway(env?: Record<string, string>): Promise<BenchProcess>;
   /** A script of bench/baselines that listens on PORT and answers GET /readyz. */
   baseline(script: string, env?: Record<string, string>): Promise<BenchProcess>;
+  /** Processor seconds used so far by a process, and by all of Postgres. */
+  cpuSeconds(process: BenchProcess): { own: number; postgres: number };
   stop(): Promise<void>;
+}
+
+/** Clock ticks of /proc per second, on every Linux there is. */
+const TICKS = 100;
+
+/** Parent and processor seconds of a process, with those of its children that have ended. */
+function processTimes(pid: number): { parent: number; seconds: number } | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field is a name in brackets that may hold anything.
+    const fields = text
+      .slice(text.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
+    const [, parent = 0] = fields;
+    return { parent, seconds: fields.slice(11, 15).reduce((sum, ticks) => sum + ticks, 0) / TICKS };
+  } catch {
+    return undefined;
+  }
 }
 
 async function untilReady(url: string): Promise<void> {
@@ -81,6 +103,16 @@ export async function startSystem(): Promise<BenchSystem> {
     workspaceId,
     gateway: (env = {}) => start(['dist/src/main.js'], env),
     baseline: (script, env = {}) => start(['--import', 'tsx', `bench/baselines/${script}`], env),
+    cpuSeconds: ({ child }) => {
+      const pidFile = readFileSync(path.join(postgres.dataDir, 'postmaster.pid'), 'utf8');
+      const server = Number(pidFile.slice(0, pidFile.indexOf('\n')));
+      let seconds = processTimes(server)?.seconds ?? 0;
+      for (const name of readdirSync('/proc')) {
+        const times = /^\d+$/.test(name) ? processTimes(Number(name)) : undefined;
+        if (times !== undefined && times.parent === server) seconds += times.seconds;
+      }
+      return { own: processTimes(child.pid ?? 0)?.seconds ?? 0, postgres: seconds };
+    },
     stop: async () => {
       for (const child of children) {
         if (child.exitCode !== null) continue;

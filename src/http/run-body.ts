@@ -7,11 +7,13 @@ import { INTAKE_LIMITS } from '../ingest/limits.js';
 import { parseWireText, withoutNonFinite } from '../ingest/payload.js';
 import type { WireText } from '../ingest/payload.js';
 import type { JsonObject, JsonValue, Refusal } from '../ingest/run-event.js';
+import { scanRuns } from '../ingest/run-texts.js';
+import type { MessageScan, RunTexts } from '../ingest/run-texts.js';
 import type { WireRun } from '../ingest/wire-run.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import { JsonCursor, OPEN_BRACE, OPEN_BRACKET } from '../platform/json-cursor.js';
-import { cleanJsonText, takesLongToParse } from '../platform/json-text.js';
+import { cleanJsonText } from '../platform/json-text.js';
 import { utf8 } from './body.js';
 import { tooManyRuns } from './run-parts.js';
 
@@ -32,7 +34,11 @@ export async function readRun(
   const text = cleanJsonText(utf8(bytes));
   const mayBeLarge = bytes.length > INTAKE_LIMITS.runFieldBytes;
   const run = await refusingBroken(async () => {
-    if (!takesLongToParse(text)) return wireRun(kind, parse(text, mayBeLarge, ids), id);
+    const scan = scanRuns(text, 'run');
+    if (!scan.takesLong) {
+      const body = parse(text, scan, mayBeLarge, ids);
+      return wireRun(kind, body, body.value, scan.texts.run[0], id);
+    }
     const cursor = new JsonCursor(text);
     const found = await largeRun(text, cursor, kind, mayBeLarge, id);
     cursor.end();
@@ -46,9 +52,10 @@ export async function readRun(
 export async function readBatch(bytes: Buffer, ids: Ids): Promise<RunItems> {
   const text = cleanJsonText(utf8(bytes));
   const mayBeLarge = bytes.length > INTAKE_LIMITS.runFieldBytes;
-  return refusingBroken(() =>
-    takesLongToParse(text) ? largeBatch(text, mayBeLarge) : batch(parse(text, mayBeLarge, ids)),
-  );
+  return refusingBroken(() => {
+    const scan = scanRuns(text, 'batch');
+    return scan.takesLong ? largeBatch(text, mayBeLarge) : batch(parse(text, scan, mayBeLarge, ids));
+  });
 }
 
 async function refusingBroken<T>(work: () => Promise<T> | T): Promise<T> {
@@ -60,10 +67,16 @@ async function refusingBroken<T>(work: () => Promise<T> | T): Promise<T> {
   }
 }
 
-type Body = WireText & { readonly mayBeLarge: boolean };
+interface Body extends WireText {
+  readonly texts: MessageScan['texts'];
+  readonly mayBeDeep: boolean;
+  readonly mayBeLarge: boolean;
+}
 
-const parse = (text: string, mayBeLarge: boolean, ids: Ids): Body => ({
+const parse = (text: string, { texts, mayBeDeep }: MessageScan, mayBeLarge: boolean, ids: Ids): Body => ({
   ...parseWireText(text, () => `non-finite ${ids.uuid()}`),
+  texts,
+  mayBeDeep,
   mayBeLarge,
 });
 
@@ -71,12 +84,20 @@ const isObject = (value: JsonValue | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Undefined for what is no object. */
-function wireRun(kind: WireRun['kind'], body: Body, id?: string, item = body.value): WireRun | undefined {
-  const finite = body.nonFinite === undefined ? undefined : withoutNonFinite(item, body.nonFinite);
-  const run = finite?.item ?? item;
-  if (!isObject(run)) return undefined;
-  const notes = finite?.note === undefined ? undefined : [`run: ${finite.note}`];
-  return { kind, id, run, mayBeDeep: body.mayBeDeep, mayBeLarge: body.mayBeLarge, ...(notes && { notes }) };
+function wireRun(
+  kind: WireRun['kind'],
+  { nonFinite, mayBeDeep, mayBeLarge }: Body,
+  item: JsonValue,
+  texts: RunTexts | undefined,
+  id?: string,
+): WireRun | undefined {
+  if (nonFinite === undefined) {
+    return isObject(item) ? { kind, id, run: item, texts, mayBeDeep, mayBeLarge } : undefined;
+  }
+  const finite = withoutNonFinite(item, nonFinite);
+  if (!isObject(finite.item)) return undefined;
+  const notes = finite.note === undefined ? undefined : [`run: ${finite.note}`];
+  return { kind, id, run: finite.item, mayBeDeep, mayBeLarge, ...(notes && { notes }) };
 }
 
 const noBatch = (): AppError =>
@@ -98,7 +119,7 @@ function batch(body: Body): RunItems {
     if (!Array.isArray(items)) throw noList(field);
     if (runs.length + items.length > INTAKE_LIMITS.runsPerRequest) throw tooManyRuns();
     for (const [index, item] of items.entries()) {
-      const run = wireRun(KINDS[field], body, undefined, item);
+      const run = wireRun(KINDS[field], body, item, body.texts[field][index]);
       if (run === undefined) refusals.push(noRun(field, index));
       else runs.push(run);
     }

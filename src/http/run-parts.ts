@@ -157,10 +157,11 @@ export class RunPartsCollector implements PartHandler {
     const bytes = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
     const text = isUtf8(bytes) ? bytes.toString('utf8') : undefined;
     const field = RUN_PART.exec(name)?.[3];
-    if (text === undefined || !takesLongToParse(text))
-      {this.#takePart(name, readPart(text, field), bytes.length);}
-    else
-      {this.#work.push(async () => this.#takePart(name, await readLargePart(text, name, field), bytes.length));}
+    if (text === undefined || !takesLongToParse(text)) {
+      this.#takePart(name, readPart(text, field), bytes.length);
+    } else {
+      this.#work.push(async () => this.#takePart(name, await readLargePart(text, name, field), bytes.length));
+    }
   }
 
   /** `value` is undefined for what is no JSON. */

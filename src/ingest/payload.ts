@@ -42,12 +42,15 @@ export function payloadFromText(raw: string): FieldText {
   }
 }
 
-/** A field that came inside a larger, already clean value. `mayBeDeep` says whether its depth is in doubt. */
-export function payloadFromValue(value: JsonValue, mayBeDeep: boolean): FieldText {
+/**
+ * A field that came inside a larger, already clean value. `mayBeDeep` says whether its depth is in doubt, `text` is
+ * what it came as, where that is known.
+ */
+export function payloadFromValue(value: JsonValue, mayBeDeep: boolean, text?: string): FieldText {
   if (mayBeDeep && nestsDeeper(value, MAX_JSON_DEPTH)) {
     return { payload: asString(stringifyDeep(value)), note: TOO_DEEP };
   }
-  return { payload: { text: JSON.stringify(value), value }, note: undefined };
+  return { payload: { text: text ?? JSON.stringify(value), value }, note: undefined };
 }
 
 /** An object whose too deep members are replaced by their text. */
@@ -74,26 +77,22 @@ export function cutPayload(text: string, maxBytes: number): Payload & { readonly
 /** A whole message of a client, parsed once. */
 export interface WireText {
   readonly value: JsonValue;
-  /** Whether something in it nests deeper than a field may. */
-  readonly mayBeDeep: boolean;
   /** Present when NaN or Infinity was met: each became this string, which cannot occur otherwise. */
   readonly nonFinite: string | undefined;
 }
 
 /**
- * Parses a message that holds one or more runs. `marker` is a string nobody else can have put into it.
+ * Parses a clean message that holds one or more runs. `marker` is a string nobody else can have put into it.
  * @throws SyntaxError when it is no JSON.
  */
-export function parseWireText(raw: string, marker: () => string): WireText {
-  const text = cleanJsonText(raw);
-  const mayBeDeep = isDeeperThan(text, MAX_JSON_DEPTH);
+export function parseWireText(text: string, marker: () => string): WireText {
   try {
-    return { value: JSON.parse(text) as JsonValue, mayBeDeep, nonFinite: undefined };
+    return { value: JSON.parse(text) as JsonValue, nonFinite: undefined };
   } catch (error) {
     const nonFinite = marker();
     const marked = replaceNonFinite(text, JSON.stringify(nonFinite));
     if (marked === undefined) throw error;
-    return { value: JSON.parse(marked) as JsonValue, mayBeDeep, nonFinite };
+    return { value: JSON.parse(marked) as JsonValue, nonFinite };
   }
 }
 

@@ -11,6 +11,7 @@ import type { DottedOrder } from './dotted-order.js';
 import { INTAKE_LIMITS, NOTES_KEY } from './limits.js';
 import { cutPayload, payloadFromValue, shallowEnough } from './payload.js';
 import type { AttachmentRef, JsonObject, JsonValue, Payload, Refusal, RunEvent } from './run-event.js';
+import type { RunTexts } from './run-texts.js';
 import { parseWireTime } from './wire-time.js';
 
 /** The fields that may arrive as parts of their own. */
@@ -45,6 +46,8 @@ export interface WireRun {
   readonly id?: string | undefined;
   readonly run: JsonObject;
   readonly parts?: ReadonlyMap<PartField, Payload>;
+  /** What the payloads in `run` came as, where that is known. */
+  readonly texts?: RunTexts | undefined;
   readonly attachments?: readonly AttachmentRef[];
   readonly notes?: readonly string[];
   readonly mayBeDeep: boolean;
@@ -285,7 +288,7 @@ function readPayload(
   if (part !== undefined) return part.value === null ? undefined : part;
   const value = wire.run[field];
   if (value === undefined || value === null) return undefined;
-  const { payload, note } = payloadFromValue(value, wire.mayBeDeep);
+  const { payload, note } = payloadFromValue(value, wire.mayBeDeep, wire.texts?.[field]);
   if (note !== undefined) notes.push(`${field}: ${note}`);
   return payload;
 }

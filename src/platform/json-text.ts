@@ -71,7 +71,7 @@ export function cleanText(text: string): string {
 }
 
 /** The index of the quote that closes the string opened at `open`; -1 when it is not closed. */
-function closingQuote(text: string, open: number): number {
+export function closingQuote(text: string, open: number): number {
   for (let quote = text.indexOf(QUOTE, open + 1); quote !== -1; quote = text.indexOf(QUOTE, quote + 1)) {
     let slash = quote - 1;
     while (text.charCodeAt(slash) === BACKSLASH) slash -= 1;
@@ -98,9 +98,9 @@ export function isDeeperThan(text: string, limit: number): boolean {
 }
 
 /** Texts of more characters may take long however they look. */
-const LONG_TEXT = 1_048_576;
+export const LONG_TEXT = 1_048_576;
 /** Objects and lists that are parsed in some five milliseconds. */
-const MANY_CONTAINERS = 15_000;
+export const MANY_CONTAINERS = 15_000;
 
 /** Whether `JSON.parse` may hold everything else up for longer than a few milliseconds. */
 export function takesLongToParse(text: string): boolean {

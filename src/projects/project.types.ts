@@ -2,8 +2,9 @@
 import { Field, Float, ID, Int, ObjectType } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
 import { Node } from '../graphql/node.resolver.js';
-import { BigIntScalar, DateTimeScalar, DecimalScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
+import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import { UserError } from '../graphql/user-error.js';
+import { UsageTotals } from '../runs/usage-totals.types.js';
 import type { Project, ProjectStats } from './project.js';
 
 @ObjectType('ProjectStats', {
@@ -11,7 +12,7 @@ import type { Project, ProjectStats } from './project.js';
   description:
     'Counts, rates and durations are over root runs, tokens and money over all model calls. Durations are seconds.',
 })
-export class ProjectStatsObject implements Omit<ProjectStats, 'projectId'> {
+export class ProjectStatsObject extends UsageTotals implements Omit<ProjectStats, 'projectId'> {
   @Field(() => Int, { description: 'Root runs, that is traces.' })
   runCount!: number;
 
@@ -38,24 +39,6 @@ export class ProjectStatsObject implements Omit<ProjectStats, 'projectId'> {
 
   @Field(() => Float, { nullable: true, description: 'Over all runs that streamed.' })
   firstTokenP99!: number | null;
-
-  @Field(() => BigIntScalar)
-  promptTokens!: string;
-
-  @Field(() => BigIntScalar)
-  completionTokens!: string;
-
-  @Field(() => BigIntScalar)
-  totalTokens!: string;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  promptCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  completionCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  totalCost!: string | null;
 }
 
 @ObjectType('Project', {

@@ -1,8 +1,9 @@
 /** GraphQL types of statistics over runs. */
 import { Field, Float, Int, ObjectType, registerEnumType } from 'type-graphql';
 import { ListSize } from '../graphql/access.js';
-import { BigIntScalar, DateTimeScalar, DecimalScalar } from '../graphql/scalars.js';
+import { DateTimeScalar, DecimalScalar } from '../graphql/scalars.js';
 import type { FeedbackAverage, RunStatsRow } from './run-stats.js';
+import { UsageTotals } from './usage-totals.types.js';
 
 export const RunStatsGroupKind = {
   NAME: 'NAME',
@@ -52,7 +53,7 @@ export class FeedbackAverageObject implements FeedbackAverage {
   description:
     'Figures of one group in one bucket. Durations are seconds; percentiles interpolate between the two nearest runs (money takes the nearest run) and leave out runs without a value. Tokens and money are those of model calls among the runs.',
 })
-export class RunStatsRowObject implements RunStatsRow {
+export class RunStatsRowObject extends UsageTotals implements RunStatsRow {
   @Field(() => [String], {
     nullable: 'items',
     description: 'One value per entry of groupBy, in its order; null where runs have none.',
@@ -119,24 +120,6 @@ export class RunStatsRowObject implements RunStatsRow {
 
   @Field(() => DecimalScalar, { nullable: true })
   costP99!: string | null;
-
-  @Field(() => BigIntScalar)
-  promptTokens!: string;
-
-  @Field(() => BigIntScalar)
-  completionTokens!: string;
-
-  @Field(() => BigIntScalar)
-  totalTokens!: string;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'Null where no run has a cost.' })
-  promptCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'Null where no run has a cost.' })
-  completionCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'Null where no run has a cost.' })
-  totalCost!: string | null;
 
   @Field(() => [FeedbackAverageObject], { description: 'By key.' })
   @ListSize(10)

@@ -7,6 +7,7 @@ import { BigIntScalar, DateTimeScalar, DecimalScalar, UuidScalar } from '../grap
 import { RUN_NODE, RunStatusEnum, RunTypeEnum } from './run.types.js';
 import type { PlacedTraceRun } from './run.service.js';
 import type { TraceSummary } from './trace.store.js';
+import { UsageTotals } from './usage-totals.types.js';
 
 export const TRACE_NODE = 'Trace';
 
@@ -97,7 +98,11 @@ export class TraceRunConnection {
   simpleResolvers: true,
   description: 'All stored runs that name the same root. Tokens and money are summed over its model calls.',
 })
-export class TraceObject extends Node {
+export class TraceObject extends UsageTotals implements Node {
+  // Fields of the interface, which declares them.
+  id!: string;
+  uuid!: string;
+
   @Field(() => Int)
   runCount!: number;
 
@@ -115,24 +120,6 @@ export class TraceObject extends Node {
 
   @Field(() => Float, { nullable: true, description: 'From the first start to the last end, in seconds.' })
   latencySeconds!: number | null;
-
-  @Field(() => BigIntScalar)
-  promptTokens!: string;
-
-  @Field(() => BigIntScalar)
-  completionTokens!: string;
-
-  @Field(() => BigIntScalar)
-  totalTokens!: string;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  promptCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  completionCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  totalCost!: string | null;
 
   @Field(() => String, { nullable: true })
   threadId!: string | null;

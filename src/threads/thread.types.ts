@@ -1,32 +1,15 @@
 /** GraphQL types of threads. */
 import { Field, Float, Int, ObjectType } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
-import { BigIntScalar, DateTimeScalar, DecimalScalar } from '../graphql/scalars.js';
+import { DateTimeScalar } from '../graphql/scalars.js';
+import { UsageTotals } from '../runs/usage-totals.types.js';
 import type { ThreadRow, ThreadUsage } from './thread.store.js';
 
 @ObjectType('ThreadUsage', {
   simpleResolvers: true,
   description: 'Tokens and money over all model calls in all traces of a thread.',
 })
-export class ThreadUsageObject implements Omit<ThreadUsage, 'threadId'> {
-  @Field(() => BigIntScalar)
-  promptTokens!: string;
-
-  @Field(() => BigIntScalar)
-  completionTokens!: string;
-
-  @Field(() => BigIntScalar)
-  totalTokens!: string;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  promptCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  completionCost!: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true, description: 'US dollars. Null where no run has a cost.' })
-  totalCost!: string | null;
-}
+export class ThreadUsageObject extends UsageTotals implements Omit<ThreadUsage, 'threadId'> {}
 
 /** A thread with its project, which makes its id unique. */
 export type GraphqlThread = ThreadRow & { readonly projectId: string };

@@ -51,8 +51,6 @@ const batches = objects(
 );
 
 const isContainer = (value: unknown): boolean => typeof value === 'object' && value !== null;
-const hasEscapedKey = (run: JsonObject): boolean =>
-  Object.keys(run).some((key) => key === '"' || key === '\\');
 
 function compare(item: unknown, texts: object | undefined, mayBeMissing: boolean): void {
   if (!isContainer(item) || Array.isArray(item)) return;

@@ -11,7 +11,7 @@ export interface TestResult {
   readonly method: 'mcnemar' | 'permutation-exact' | 'permutation';
 }
 
-const { abs } = Math;
+const { abs, clz32 } = Math;
 
 /** Enumerated up to here: half a million sign changes. */
 const MAX_EXACT = 20;
@@ -63,7 +63,7 @@ function enumerate(moved: Float64Array, observed: number, reach: number): number
   let sum = observed;
   let extreme = 1;
   for (let step = 1; step < steps; step += 1) {
-    const place = 31 - Math.clz32(step & -step);
+    const place = 31 - clz32(step & -step);
     const sign = -(signs[place] ?? 0);
     signs[place] = sign;
     sum += 2 * sign * (moved[place] ?? 0);

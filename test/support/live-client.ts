@@ -19,6 +19,8 @@ export interface LiveClientOptions {
   readonly variables: Readonly<Record<string, unknown>>;
   /** Called after each event, for instance to cut the connection. */
   readonly onEvent?: (event: LiveEvent, client: LiveClient) => void;
+  /** Before each further connection. Default 50 ms. */
+  readonly retryMs?: () => number;
 }
 
 const RETRY_MS = 50;
@@ -83,7 +85,8 @@ export class LiveClient {
     });
     socket.on('close', (code) => {
       this.closeCodes.push(code);
-      if (socket === this.#socket) setTimeout(() => this.#connect(), RETRY_MS).unref();
+      if (socket !== this.#socket) return;
+      setTimeout(() => this.#connect(), this.#options.retryMs?.() ?? RETRY_MS).unref();
     });
   }
 

@@ -3,19 +3,16 @@
  * resumes with its last cursor sees every matching event exactly once and in order.
  */
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { readFile } from 'node:fs/promises';
-import { v7 } from 'uuid';
-import { decodeCursor, comparePositions, encodeCursor } from '../../src/live/feed-position.js';
-import type { FeedEntry } from '../../src/live/feed.js';
+import { decodeCursor, comparePositions } from '../../src/live/feed-position.js';
 import { createTestDatabase } from '../support/database.js';
-import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { createProject, EVENTS, gql, logOf, residentBytes, sendBatch } from '../support/feed-load.js';
+import type { Sent } from '../support/feed-load.js';
 import { ENGINES, ownRedis } from '../support/harness.js';
 import { seeded } from '../support/seeded.js';
 import { LiveClient } from '../support/live-client.js';
 import type { LiveClientOptions } from '../support/live-client.js';
 import { API_KEY, installOn, startGateway } from '../support/processes.js';
-import type { RunningGateway } from '../support/processes.js';
 
 const SEED = Number(process.env['FAULT_SEED'] ?? 42);
 const RUNS = 20_000;
@@ -27,95 +24,6 @@ const closers: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 }, 30_000);
-
-const EVENTS = (fields: string): string => `
-  subscription ($project: ID!, $where: RunWhereInput, $after: String) {
-    it: runEvents(project: $project, where: $where, after: $after) {
-      __typename ... on FeedEvent { cursor } ... on RunChange { run { ${fields} } }
-    }
-  }`;
-
-interface Sent {
-  readonly id: string;
-  readonly name: string;
-}
-
-async function post(url: string, path: string, body: unknown): Promise<{ status: number; body: unknown }> {
-  const response = await fetch(url + path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', 'x-api-key': API_KEY },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(10_000),
-  });
-  return { status: response.status, body: await response.json() };
-}
-
-async function gql(url: string, query: string, variables: unknown = {}): Promise<unknown> {
-  const { body } = await post(url, '/graphql', { query, variables });
-  const { data, errors } = body as { data?: unknown; errors?: unknown };
-  if (data === undefined || errors !== undefined) throw new Error(JSON.stringify(errors));
-  return data;
-}
-
-/** Sends until acknowledged, to any gateway; half of the runs are even. */
-async function sendBatch(
-  urls: readonly string[],
-  random: () => number,
-  count: number,
-  filler: string,
-): Promise<Sent[]> {
-  const runs = Array.from({ length: count }, (_, index) => ({
-    id: v7(),
-    name: index % 2 === 0 ? 'even' : 'odd',
-  }));
-  const body = {
-    post: runs.map(({ id, name }) => ({
-      id,
-      trace_id: id,
-      name,
-      run_type: 'chain',
-      session_name: 'live',
-      start_time: new Date().toISOString(),
-      inputs: { filler },
-    })),
-  };
-  await eventually(
-    async () => {
-      const url = urls[Math.floor(random() * urls.length)] ?? '';
-      const { status } = await post(url, '/runs/batch', body);
-      if (status !== 202) throw new Error(`status ${status}`);
-    },
-    { timeoutMs: 30_000 },
-  );
-  return runs;
-}
-
-/** What the log holds of a project, in its order. Every event of it has to arrive. */
-async function logOf(
-  { pool }: TestDatabase,
-  projectId: string,
-): Promise<{ kind: string; runId: string; cursor: string }[]> {
-  const { rows } = await pool.query<{
-    xid: string;
-    seq: string;
-    projects: string[];
-    entries: FeedEntry[];
-  }>('select xid::text, seq::text, project_ids as projects, entries from feed order by feed.xid, feed.seq');
-  return rows.flatMap(({ xid, seq, projects, entries }) =>
-    entries.flatMap(([kind, project, runId], index) =>
-      projects[project] === projectId
-        ? [{ kind, runId, cursor: encodeCursor({ xid: BigInt(xid), seq: BigInt(seq), index }) }]
-        : [],
-    ),
-  );
-}
-
-async function residentBytes({ pid }: RunningGateway): Promise<number> {
-  const id = pid();
-  if (id === undefined) return 0;
-  const status = await readFile(`/proc/${id}/status`, 'utf8').catch(() => '');
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
-}
 
 /** Cuts the subscriber off `CUTS` times, after a random number of events each. */
 function cutting(
@@ -150,8 +58,7 @@ async function startTwo(engine: (typeof ENGINES)[number]) {
   });
   const urls = gateways.map(({ url }) => url);
   const [url = ''] = urls;
-  const made = await gql(url, 'mutation { createProject(input: { name: "live" }) { project { uuid } } }');
-  const project = (made as { createProject: { project: { uuid: string } } }).createProject.project.uuid;
+  const project = await createProject(url, 'live');
   const subscribe = (
     options: Partial<LiveClientOptions> & { where?: unknown },
     after?: string,

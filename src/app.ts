@@ -14,14 +14,22 @@ import { ComparisonService } from './comparison/comparison.service.js';
 import type { CompareTasks } from './comparison/comparison.service.js';
 import { ComparisonStore } from './comparison/comparison.store.js';
 import type { Config } from './config.js';
-import { DatasetDeletions } from './datasets/dataset-cleanup.js';
+import { DatasetCleanup, DatasetDeletions } from './datasets/dataset-cleanup.js';
 import { DatasetDiffStore } from './datasets/dataset-diff.store.js';
 import { DatasetService } from './datasets/dataset.service.js';
 import { DatasetStore } from './datasets/dataset.store.js';
 import { DatasetVersionStore } from './datasets/dataset-version.store.js';
+import { DatasetShareService } from './datasets/dataset-share.service.js';
+import { DatasetShareStore } from './datasets/dataset-share.store.js';
+import { ExampleImporter } from './datasets/example-importer.js';
+import { ExampleKeysStore } from './datasets/example-keys.store.js';
 import { ExampleService } from './datasets/example.service.js';
 import { ExampleStore } from './datasets/example.store.js';
 import { ExampleWriter } from './datasets/example-writer.js';
+import { ExportService } from './datasets/export.service.js';
+import { ImportService } from './datasets/import.service.js';
+import { ImportStore } from './datasets/import.store.js';
+import { LineageService } from './datasets/lineage.service.js';
 import { ExperimentScoresStore } from './experiments/experiment-scores.store.js';
 import { ExperimentService } from './experiments/experiment.service.js';
 import { FeedbackConfigService } from './feedback/feedback-config.service.js';
@@ -335,7 +343,14 @@ function createReading(
   };
 }
 
-function createDatasets({ reads, writes, idempotency }: Foundation, jobQueue: JobQueue) {
+function createDatasets(
+  { databaseUrl, reads, writes, idempotency, contentReads, log }: Foundation,
+  { databaseRole: role, lifecycle }: AppOptions,
+  { runs, feedback, jobQueue }: { runs: RunService; feedback: FeedbackService; jobQueue: JobQueue },
+) {
+  // The one statement that makes a version of all an import brought takes longer than other writes may.
+  const bulk = createPool({ url: databaseUrl, name: 'datasets', max: 3, statementTimeoutMs: 120_000, role, log });
+  lifecycle.onStop('pool datasets', () => bulk.end());
   const exampleStore = new ExampleStore({ db: reads });
   const exampleWriter = new ExampleWriter({ clock, ids });
   const datasets = new DatasetService({
@@ -345,6 +360,7 @@ function createDatasets({ reads, writes, idempotency }: Foundation, jobQueue: Jo
     examples: exampleStore,
     deletions: new DatasetDeletions({ queue: jobQueue }),
     idempotency,
+    contentReads,
     clock,
     ids,
   });
@@ -355,8 +371,38 @@ function createDatasets({ reads, writes, idempotency }: Foundation, jobQueue: Jo
     diffs: new DatasetDiffStore({ db: reads }),
     writer: exampleWriter,
     idempotency,
+    contentReads,
   });
-  return { exampleStore, exampleWriter, datasets, examples };
+  const importer = new ExampleImporter({ pool: bulk, clock, ids });
+  return {
+    exampleStore,
+    exampleWriter,
+    exampleImporter: importer,
+    datasets,
+    examples,
+    imports: new ImportService({ importer, imports: new ImportStore({ db: reads }), contentReads }),
+    exports: new ExportService({
+      datasets,
+      examples: exampleStore,
+      keys: new ExampleKeysStore({ db: reads }),
+      runs,
+      feedback,
+      contentReads,
+    }),
+    lineage: new LineageService({
+      pool: writes,
+      datasets,
+      examples: exampleStore,
+      runs,
+      writer: exampleWriter,
+      importer,
+      idempotency,
+      clock,
+      ids,
+    }),
+    datasetShares: new DatasetShareService({ store: new DatasetShareStore({ db: writes }), clock }),
+    datasetCleanup: new DatasetCleanup({ pool: writes, clock }),
+  };
 }
 
 /** Comparisons that may be computed at once in one process, and wait. */
@@ -441,7 +487,7 @@ export function createApp(options: AppOptions) {
     }),
     ...feedback,
     ...createComparison(foundation, options, { ...reading, ...feedback }),
-    ...createDatasets(foundation, jobs.jobQueue),
+    ...createDatasets(foundation, options, { ...reading, ...feedback, ...jobs }),
     ...ingest,
     ...createModels(foundation, options, ingest.runSink),
   };

@@ -1,5 +1,6 @@
 /** Every job this program knows, and how many of each queue run at once in one process. */
 import type { JobImplementation } from '../src/platform/jobs/runner.js';
+import { deleteDatasetRows, sweepImports } from './datasets/remove-rows.js';
 import { fireSchedule, tickSchedules } from './schedules/fire-schedules.js';
 import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
@@ -22,6 +23,8 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   trimJobs,
   trimIdempotency,
   deleteProjectRuns,
+  deleteDatasetRows,
+  sweepImports,
   tickSchedules,
   fireSchedule,
 ];

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { Gauge } from 'prom-client';
 import { ContentReadPartitions } from '../src/audit/content-read-partition.store.js';
 import type { Config } from '../src/config.js';
+import type { DatasetCleanup } from '../src/datasets/dataset-cleanup.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
@@ -32,6 +33,7 @@ export interface WorkerApp extends Jobs {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly runs: RunDeleter;
+  readonly datasetCleanup: DatasetCleanup;
   readonly schedules: ScheduleService;
   /** One process at a time does the work, the others find it taken. */
   readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
@@ -74,7 +76,7 @@ export async function createWorkers(
     store: app.jobStore,
     queue: app.jobQueue,
     doorbell: app.doorbell,
-    services: { upkeep, schedules: app.schedules },
+    services: { upkeep, datasetCleanup: app.datasetCleanup, schedules: app.schedules },
     implementations,
     concurrency,
     // Not woken by the feed: searches look at what is not indexed themselves, and a second's worth is one batch.

@@ -1,5 +1,6 @@
 /** Use cases over datasets, for every protocol. Rows of a deleted dataset are removed by a job afterwards. */
 import type pg from 'pg';
+import type { ContentReads } from '../audit/content-read.js';
 import type { Clock } from '../platform/clock.js';
 import { sqlState, transaction } from '../platform/db.js';
 import type { Queryable } from '../platform/db.js';
@@ -38,6 +39,7 @@ export interface DatasetServiceDeps {
   readonly examples: ExampleStore;
   readonly deletions: DatasetDeletionQueue;
   readonly idempotency: Idempotency;
+  readonly contentReads: ContentReads;
   readonly clock: Clock;
   readonly ids: Ids;
 }
@@ -218,7 +220,10 @@ export class DatasetService {
     if (problems.length > 0) return failed(...problems);
     const dataset = await this.getDataset(principal, datasetId);
     const version = asOf === undefined ? dataset.version : await this.resolve(principal, dataset, asOf);
-    return ok(await this.check(scope, { ...dataset, version }, schemasAfter(dataset, schemas)));
+    const found = await this.check(scope, { ...dataset, version }, schemasAfter(dataset, schemas));
+    const ids = found.violations.map(({ exampleId }) => exampleId);
+    this.deps.contentReads.note(principal, { type: 'example', ids, fields: ['violations'] });
+    return ok(found);
   }
 
   private async check(

@@ -3,6 +3,7 @@
  * and what changed in between. Content is null for callers without the content scope.
  */
 import type pg from 'pg';
+import type { ContentReads } from '../audit/content-read.js';
 import type { Idempotency, IdempotentCall } from '../platform/idempotency.js';
 import { isUuid } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
@@ -32,10 +33,18 @@ export interface ExampleServiceDeps {
   readonly diffs: DatasetDiffStore;
   readonly writer: ExampleWriter;
   readonly idempotency: Idempotency;
+  readonly contentReads: ContentReads;
 }
 
-/** What of a list request the caller says. */
-export type ExampleQuery = Omit<ExampleListRequest, 'content'>;
+/** What of a list request the caller says. `content` (default: true) is whether content is wanted at all. */
+export type ExampleQuery = Omit<ExampleListRequest, 'content'> & ContentOption;
+
+export interface ContentOption {
+  readonly content?: boolean | undefined;
+}
+
+/** What needs the content scope of an example. */
+export const EXAMPLE_CONTENT = ['inputs', 'outputs', 'attachments'] as const;
 
 export interface WriteOptions {
   readonly idempotencyKey?: string | null | undefined;
@@ -73,7 +82,10 @@ export class ExampleService {
   async listExamples(principal: Principal, query: ExampleQuery): Promise<ShownExample[]> {
     const scope = requireScope(principal, 'read');
     if ((query.filter.search?.length ?? 0) > 0) requireScope(principal, 'content');
-    return this.deps.examples.list(scope, { ...query, content: mayReadContent(principal) });
+    const content = query.content !== false && mayReadContent(principal);
+    const rows = await this.deps.examples.list(scope, { ...query, content });
+    // The extra row only tells that more follow.
+    return this.noted(principal, rows, content, query.window.limit);
   }
 
   /** How many match; `limit + 1` stands for "more than limit". */
@@ -96,27 +108,41 @@ export class ExampleService {
   ): Promise<Example[]> {
     const scope = requireScope(principal, 'read');
     requireScope(principal, 'content');
-    return this.deps.examples.page(scope, datasetId, version, request);
+    const rows = await this.deps.examples.page(scope, datasetId, version, request);
+    return this.noted(principal, rows, true);
   }
 
   /** The newest state of examples, in no particular order; deleted, missing and foreign ones are left out. */
-  async findExamples(principal: Principal, ids: readonly string[]): Promise<ShownExample[]> {
+  async findExamples(
+    principal: Principal,
+    ids: readonly string[],
+    { content: wanted }: ContentOption = {},
+  ): Promise<ShownExample[]> {
     const scope = requireScope(principal, 'read');
     if (ids.length === 0) return [];
-    return this.deps.examples.findByIds(scope, [...new Set(ids)], mayReadContent(principal));
+    const content = wanted !== false && mayReadContent(principal);
+    return this.noted(
+      principal,
+      await this.deps.examples.findByIds(scope, [...new Set(ids)], content),
+      content,
+    );
   }
 
   /** One example as it was, also where it is deleted since. Undefined where it was not there. */
-  async findExample(principal: Principal, id: string, asOf?: AsOf): Promise<ShownExample | undefined> {
-    if (asOf === undefined) return (await this.findExamples(principal, [id]))[0];
+  async findExample(
+    principal: Principal,
+    id: string,
+    asOf?: AsOf,
+    option: ContentOption = {},
+  ): Promise<ShownExample | undefined> {
+    if (asOf === undefined) return (await this.findExamples(principal, [id], option))[0];
     const scope = requireScope(principal, 'read');
     const datasetId = (await this.deps.examples.datasetsOf(scope, [id])).get(id);
     if (datasetId === undefined) return undefined;
     const dataset = await this.deps.datasets.findDataset(principal, datasetId);
     if (dataset === undefined) return undefined;
     const pin = await this.deps.datasets.resolve(principal, dataset, asOf);
-    const place = { datasetId: dataset.uuid, pin };
-    return (await this.deps.examples.findIn(scope, place, [id], mayReadContent(principal)))[0];
+    return (await this.findExamplesIn(principal, { datasetId, pin }, [id], option))[0];
   }
 
   /** Examples of one dataset as they were, in no particular order. */
@@ -124,10 +150,16 @@ export class ExampleService {
     principal: Principal,
     place: { readonly datasetId: string; readonly pin: Pin },
     ids: readonly string[],
+    { content: wanted }: ContentOption = {},
   ): Promise<ShownExample[]> {
     const scope = requireScope(principal, 'read');
     if (ids.length === 0) return [];
-    return this.deps.examples.findIn(scope, place, [...new Set(ids)], mayReadContent(principal));
+    const content = wanted !== false && mayReadContent(principal);
+    return this.noted(
+      principal,
+      await this.deps.examples.findIn(scope, place, [...new Set(ids)], content),
+      content,
+    );
   }
 
   /** The datasets of examples, by example. */
@@ -141,10 +173,13 @@ export class ExampleService {
     principal: Principal,
     runIds: readonly string[],
     limit: number,
+    { content: wanted }: ContentOption = {},
   ): Promise<ShownExample[]> {
     const scope = requireScope(principal, 'read');
     if (runIds.length === 0) return [];
-    return this.deps.examples.findBySource(scope, [...new Set(runIds)], limit, mayReadContent(principal));
+    const content = wanted !== false && mayReadContent(principal);
+    const rows = await this.deps.examples.findBySource(scope, [...new Set(runIds)], limit, content);
+    return this.noted(principal, rows, content);
   }
 
   async listSplits(principal: Principal, datasetId: string, pin: Pin): Promise<string[]> {
@@ -245,6 +280,20 @@ export class ExampleService {
     return this.transact(principal, (tx) =>
       this.deps.writer.setSplit(tx, writer, datasetId, { ...change, ids }),
     );
+  }
+
+  /** Records that content of the first `shown` rows was read, where it was. */
+  private noted<T extends { readonly uuid: string }>(
+    principal: Principal,
+    rows: T[],
+    content: boolean,
+    shown = rows.length,
+  ): T[] {
+    if (content && rows.length > 0) {
+      const ids = rows.slice(0, shown).map(({ uuid }) => uuid);
+      this.deps.contentReads.note(principal, { type: 'example', ids, fields: EXAMPLE_CONTENT });
+    }
+    return rows;
   }
 
   private once<T>(

@@ -259,6 +259,18 @@ export class ExampleStore {
     return rows;
   }
 
+  /** Of these runs, those of which the dataset has a current example. */
+  async findSources(scope: WorkspaceScope, datasetId: string, runIds: readonly string[]): Promise<string[]> {
+    const { rows } = await this.db.query<{ id: string }>(
+      `/* examples.find_sources */
+      select distinct e.source_run_id as id from examples e
+      where e.workspace_id = $1 and e.source_run_id = any($3::uuid[]) and e.dataset_id = $2 and e.until_version is null
+      limit $4`,
+      [scope.workspaceId, datasetId, runIds, runIds.length],
+    );
+    return rows.map(({ id }) => id);
+  }
+
   /** Names of the splits examples of a version are in. */
   async splits(scope: WorkspaceScope, datasetId: string, pin: Pin, limit: number): Promise<string[]> {
     const params: unknown[] = [];

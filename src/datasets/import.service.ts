@@ -1,4 +1,5 @@
 /** Use cases of importing: files, and what became of them. Every import makes one version, or none. */
+import type { ContentReads } from '../audit/content-read.js';
 import { failed, ok, problem } from '../platform/result.js';
 import type { Result } from '../platform/result.js';
 import { requireScope } from '../tenancy/principal.js';
@@ -23,6 +24,7 @@ export interface FileImport {
 export interface ImportServiceDeps {
   readonly importer: ExampleImporter;
   readonly imports: ImportStore;
+  readonly contentReads: ContentReads;
 }
 
 const MAX_SHOWN = 100;
@@ -74,6 +76,7 @@ export class ImportService {
   ): Promise<RejectedRow[]> {
     const scope = requireScope(principal, 'read');
     requireScope(principal, 'content');
+    this.#deps.contentReads.note(principal, { type: 'dataset_import', ids: [importId], fields: ['rejects'] });
     return this.#deps.imports.listRejects(scope, importId, page);
   }
 }

@@ -67,6 +67,12 @@ export async function createWorld() {
   const ids = systemIds;
   const idempotency = new Idempotency({ pool, pepper: 'a pepper for tests', clock });
   const deleted: string[] = [];
+  const noted: [type: string, ids: readonly string[]][] = [];
+  const contentReads = {
+    note: (_caller: unknown, { type, ids: read }: { type: string; ids: readonly string[] }) => {
+      noted.push([type, read]);
+    },
+  };
   const store = new ExampleStore({ db: pool });
   const writer = new ExampleWriter({ clock, ids });
   const datasets = new DatasetService({
@@ -81,6 +87,7 @@ export async function createWorld() {
       },
     },
     idempotency,
+    contentReads,
     clock,
     ids,
   });
@@ -91,9 +98,10 @@ export async function createWorld() {
     diffs: new DatasetDiffStore({ db: pool }),
     writer,
     idempotency,
+    contentReads,
   });
   const importer = new ExampleImporter({ pool, clock, ids });
-  const imports = new ImportService({ importer, imports: new ImportStore({ db: pool }) });
+  const imports = new ImportService({ importer, imports: new ImportStore({ db: pool }), contentReads });
   const owner = principal(uuid());
   return {
     database,
@@ -102,6 +110,9 @@ export async function createWorld() {
     ids,
     statements,
     deleted,
+    /** Reads of content, as they are recorded. */
+    noted,
+    contentReads,
     store,
     writer,
     idempotency,

@@ -174,6 +174,8 @@ export interface EvaluationContext {
   readonly projectName: string;
   readonly seed: number;
   readonly signal: AbortSignal;
+  /** What the cost of its model calls counts for, such as an experiment's id (see ModelCallContext). */
+  readonly ownerId?: string;
   /** Asked before every paid call; false: the spend cap is reached. */
   readonly maySpend?: () => Promise<boolean>;
 }

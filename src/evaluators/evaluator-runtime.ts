@@ -2,6 +2,7 @@
  * Runs evaluator versions: reads the stored config, hands the subject to the kind, and turns everything a kind
  * cannot do into an error with a code. Faults of ours (a bug, a lost database) are thrown.
  */
+import { failed, problem, type Result } from '../platform/result.js';
 import type {
   EvaluationContext,
   EvaluationErrorCode,
@@ -41,6 +42,8 @@ export interface EvaluatorRuntimeDeps {
 
 export class KindRuntime implements EvaluatorRuntime {
   readonly #deps: EvaluatorRuntimeDeps;
+  /** Reading a config costs more than most rules do. */
+  readonly #specs = new WeakMap<EvaluatorVersion, EvaluatorSpec>();
 
   constructor(deps: EvaluatorRuntimeDeps) {
     this.#deps = deps;
@@ -60,7 +63,7 @@ export class KindRuntime implements EvaluatorRuntime {
     context: EvaluationContext,
   ): Promise<PairOutcome> {
     return applied(context, () => {
-      const spec = specOf(evaluator);
+      const spec = this.#specOf(evaluator);
       if (spec.kind !== 'pairwise') {
         throw new NotApplicable(`An evaluator of kind ${spec.kind} looks at one run.`);
       }
@@ -69,9 +72,23 @@ export class KindRuntime implements EvaluatorRuntime {
   }
 
   needsSteps(evaluator: EvaluatorVersion): boolean {
-    const { kind, config } = specOf(evaluator);
+    const parsed = readSpec(evaluator);
+    if (!parsed.ok) return false;
+    const { kind, config } = parsed.value;
     if (kind === 'code' || kind === 'webhook') return config.steps;
     return kind === 'tool_trajectory' || (kind === 'llm_judge' && mentions(config.messages, 'steps'));
+  }
+
+  /** @throws NotApplicable for what this version of the program cannot have stored. */
+  #specOf(evaluator: EvaluatorVersion): EvaluatorSpec {
+    const known = this.#specs.get(evaluator);
+    if (known !== undefined) return known;
+    const parsed = readSpec(evaluator);
+    if (!parsed.ok) {
+      throw new NotApplicable(`The evaluator cannot be used. ${parsed.problems[0]?.message ?? ''}`);
+    }
+    this.#specs.set(evaluator, parsed.value);
+    return parsed.value;
   }
 
   async #evaluate(
@@ -80,7 +97,7 @@ export class KindRuntime implements EvaluatorRuntime {
     context: EvaluationContext,
   ): Promise<EvaluationOutcome> {
     const { judges, webhooks, code } = this.#deps;
-    const spec = specOf(evaluator);
+    const spec = this.#specOf(evaluator);
     if (spec.kind === 'llm_judge') return judge(judges, evaluator, spec.config, subject, context);
     if (spec.kind === 'code') return code.run(spec.config.code, subject, evaluator, context);
     if (spec.kind === 'webhook') return callWebhook(webhooks, evaluator, spec.config, subject, context);
@@ -122,14 +139,9 @@ export function applyRule(spec: RuleSpec, subject: EvaluationSubject): text.Verd
   }
 }
 
-/** @throws NotApplicable for what no version of ours stored. */
-function specOf({ kind, config }: EvaluatorVersion): EvaluatorSpec {
-  if (!isEvaluatorKind(kind)) {
-    throw new NotApplicable(`This installation knows no evaluators of kind "${kind}".`);
-  }
-  const parsed = parseConfig(kind, config);
-  if (parsed.ok) return parsed.value;
-  throw new NotApplicable(`The evaluator's config is not valid: ${parsed.problems[0]?.message ?? ''}`);
+function readSpec({ kind, config }: EvaluatorVersion): Result<EvaluatorSpec> {
+  if (isEvaluatorKind(kind)) return parseConfig(kind, config);
+  return failed(problem('INVALID', `This installation knows no evaluators of kind "${kind}".`));
 }
 
 async function applied<Outcome>(

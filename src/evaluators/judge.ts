@@ -75,6 +75,7 @@ export async function ask<T>(
       return deps.models.call(request, {
         workspaceId: evaluator.workspaceId,
         callId,
+        ...(context.ownerId !== undefined && { ownerId: context.ownerId }),
         trace: {
           projectName: context.projectName,
           name: evaluator.evaluatorName,

@@ -5,6 +5,8 @@
  */
 import { createHmac } from 'node:crypto';
 import type { Clock } from '../platform/clock.js';
+import { OutboundError } from '../platform/outbound.js';
+import type { OutboundClient, OutboundResponse } from '../platform/outbound.js';
 import type {
   EvaluationContext,
   EvaluationError,
@@ -20,38 +22,8 @@ import { readScores } from './score-answer.js';
 export const MAX_REQUEST_LENGTH = 8_388_608;
 export const MAX_RESPONSE_BYTES = 262_144;
 
-export interface OutboundRequest {
-  readonly url: string;
-  readonly method: 'POST';
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-  /** For everything together, redirects included. */
-  readonly timeoutMs: number;
-  readonly maxResponseBytes: number;
-  readonly signal: AbortSignal;
-}
-
-export type OutboundResult =
-  | {
-      readonly kind: 'answered';
-      readonly status: number;
-      readonly headers: Readonly<Record<string, string>>;
-      readonly body: string;
-    }
-  | {
-      readonly kind: 'failed';
-      /** refused: the address may not be called; broken: what came is no HTTP answer of the allowed size. */
-      readonly reason: 'refused' | 'timeout' | 'unreachable' | 'broken';
-      readonly message: string;
-    };
-
-/** Calls addresses that users name, but no address inside our own network. */
-export interface OutboundHttp {
-  send(request: OutboundRequest): Promise<OutboundResult>;
-}
-
 export interface WebhookDeps {
-  readonly http: OutboundHttp;
+  readonly outbound: Pick<OutboundClient, 'request'>;
   readonly clock: Clock;
   readonly secrets: WebhookSecrets;
 }
@@ -80,7 +52,7 @@ export class WebhookSecrets {
 }
 
 export async function callWebhook(
-  { http, clock, secrets }: WebhookDeps,
+  { outbound, clock, secrets }: WebhookDeps,
   evaluator: EvaluatorVersion,
   config: ConfigOf<'webhook'>,
   subject: EvaluationSubject,
@@ -101,40 +73,39 @@ export async function callWebhook(
     );
   }
   const timestamp = String(Math.floor(clock.now().getTime() / 1_000));
-  const result = await http.send({
-    url: config.url,
-    method: 'POST',
-    headers: {
-      'content-type': 'application/json',
-      'webhook-id': context.evaluationId,
-      'webhook-timestamp': timestamp,
-      'webhook-signature': secrets.sign(
-        workspaceId,
-        evaluatorId,
-        `${context.evaluationId}.${timestamp}.${body}`,
-      ),
-    },
-    body,
-    timeoutMs: config.timeoutMs,
-    maxResponseBytes: MAX_RESPONSE_BYTES,
-    signal: context.signal,
-  });
-  context.signal.throwIfAborted();
   const nothing = { judgeRunIds: [], cost: null };
-  const error = result.kind === 'failed' ? failureOf(result) : refusalOf(result);
-  if (error !== undefined) return { kind: 'failed', error, ...nothing };
-  const scores = result.kind === 'answered' ? readScores(parsed(result.body), feedbackKey) : undefined;
-  if (scores?.ok === true) return { kind: 'scored', scores: scores.value, ...nothing };
-  const reason = scores?.problems[0]?.message ?? '';
-  return {
-    kind: 'failed',
-    error: {
-      code: 'UNREADABLE_ANSWER',
-      message: `The webhook answered with no score. ${reason}`,
-      retryable: false,
-    },
-    ...nothing,
-  };
+  const failed = (error: EvaluationError): EvaluationOutcome => ({ kind: 'failed', error, ...nothing });
+  let response: OutboundResponse;
+  try {
+    response = await outbound.request({
+      url: config.url,
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        'webhook-id': context.evaluationId,
+        'webhook-timestamp': timestamp,
+        'webhook-signature': secrets.sign(
+          workspaceId,
+          evaluatorId,
+          `${context.evaluationId}.${timestamp}.${body}`,
+        ),
+      },
+      body,
+      timeoutMs: config.timeoutMs,
+      maxBytes: MAX_RESPONSE_BYTES,
+      signal: context.signal,
+    });
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (error instanceof OutboundError) return failed(failureOf(error));
+    throw error;
+  }
+  const refusal = refusalOf(response);
+  if (refusal !== undefined) return failed(refusal);
+  const scores = readScores(parsed(Buffer.from(response.body).toString()), feedbackKey);
+  if (scores.ok) return { kind: 'scored', scores: scores.value, ...nothing };
+  const message = `The webhook answered with no score. ${scores.problems[0]?.message ?? ''}`;
+  return failed({ code: 'UNREADABLE_ANSWER', message, retryable: false });
 }
 
 function parsed(text: string): unknown {
@@ -145,20 +116,22 @@ function parsed(text: string): unknown {
   }
 }
 
-function failureOf({ reason, message }: OutboundResult & { kind: 'failed' }): EvaluationError {
-  switch (reason) {
+function failureOf({ failure, message, retryable }: OutboundError): EvaluationError {
+  switch (failure) {
     case 'refused':
-      return { code: 'PROVIDER_REFUSED', message, retryable: false };
+    case 'redirects':
+      return { code: 'PROVIDER_REFUSED', message, retryable };
     case 'timeout':
-      return { code: 'TIMEOUT', message, retryable: true };
-    case 'unreachable':
-      return { code: 'PROVIDER_UNAVAILABLE', message, retryable: true };
-    case 'broken':
-      return { code: 'UNREADABLE_ANSWER', message, retryable: false };
+      return { code: 'TIMEOUT', message, retryable };
+    case 'connection':
+    case 'aborted':
+      return { code: 'PROVIDER_UNAVAILABLE', message, retryable };
+    case 'too_large':
+      return { code: 'UNREADABLE_ANSWER', message, retryable };
   }
 }
 
-function refusalOf({ status, headers }: OutboundResult & { kind: 'answered' }): EvaluationError | undefined {
+function refusalOf({ status, headers }: OutboundResponse): EvaluationError | undefined {
   if (status >= 200 && status < 300) return undefined;
   const message = `The webhook answered with status ${status}.`;
   if (status === 429) {

@@ -2,10 +2,11 @@
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
+import type { Queryable } from '../platform/db.js';
 import type { Idempotency } from '../platform/idempotency.js';
 import { cleanText } from '../platform/json-text.js';
 import { failed, ok, problem, type Result } from '../platform/result.js';
-import { requireScope, type Principal } from '../tenancy/principal.js';
+import { requireScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
 import {
   definitionProblems,
   sameDefinition,
@@ -77,6 +78,21 @@ export class FeedbackConfigService {
         problem('ALREADY_EXISTS', `The feedback key "${name}" already has another config.`, ['key']),
       );
     });
+  }
+
+  /** The key's config, made now if it had none. For whatever writes scores of a known scale; in its transaction. */
+  async ensure(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    key: string,
+    definition: FeedbackConfigDefinition,
+    isLowerScoreBetter: boolean,
+  ): Promise<FeedbackConfig> {
+    const now = this.#clock.now().toISOString();
+    const created = await this.#store.insert(tx, scope, key, definition, isLowerScoreBetter, now);
+    const config = created ?? (await this.#store.lock(tx, scope, key));
+    if (config === undefined) throw new Error('A feedback config vanished while it was looked for.');
+    return config;
   }
 
   /** Stored feedback is not judged again. */

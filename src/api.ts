@@ -1,6 +1,11 @@
 /** The GraphQL API over the services of app.ts: resolver instances, schema, and how an operation is run. */
 import type { App } from './app.js';
 import { ComparisonResolver } from './comparison/comparison.resolver.js';
+import { EvaluatorLoaders } from './evaluators/evaluator.loaders.js';
+import { EvaluatorResolver, EvaluatorVersionResolver } from './evaluators/evaluator.resolver.js';
+import { EVALUATOR_NODE, EVALUATOR_VERSION_NODE } from './evaluators/evaluator.types.js';
+import { ExperimentControlResolver } from './experiments/experiment-control.resolver.js';
+import { ExperimentLiveResolver } from './experiments/experiment-live.resolver.js';
 import { ExperimentLoaders } from './experiments/experiment.loaders.js';
 import { ExperimentResolver, ExperimentRowResolver } from './experiments/experiment.resolver.js';
 import { EXPERIMENT_NODE } from './experiments/experiment.types.js';
@@ -28,6 +33,8 @@ import { JOB_NODE } from './jobs/job.types.js';
 import { LiveResolver } from './live/live.resolver.js';
 import { isTracing } from './platform/telemetry.js';
 import { PROJECT_NODE } from './projects/project.inputs.js';
+import { ModelProviderResolver } from './models/model-provider.resolver.js';
+import { MODEL_PROVIDER_NODE } from './models/model-provider.types.js';
 import { ProjectLoaders } from './projects/project.loaders.js';
 import { ProjectsResolver } from './projects/project.resolver.js';
 import { RunIntakeResolver } from './runs/run-intake.resolver.js';
@@ -76,17 +83,33 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     loaders: experimentLoaders,
     projectLoaders,
   });
+  const evaluatorLoaders: LoaderFactory<EvaluatorLoaders> = (context) =>
+    new EvaluatorLoaders({ service: app.evaluators, principal: requirePrincipal(context) });
+  const evaluatorResolver = new EvaluatorResolver({
+    evaluators: app.evaluators,
+    trials: app.evaluatorTrials,
+    loaders: evaluatorLoaders,
+    cursors,
+  });
   const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
   const scheduleResolver = new ScheduleResolver({ schedules: app.schedules, cursors });
+  const modelProviderResolver = new ModelProviderResolver({
+    providers: app.modelProviders,
+    trial: app.providerTrial,
+    cursors,
+  });
   const traceResolver = new TraceResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
     .register('Workspace', workspaceNodes(workspaces))
     .register(GATE_NODE, gateResolver.loadNodes)
     .register(GATE_EVALUATION_NODE, gateResolver.loadEvaluations)
+    .register(EVALUATOR_NODE, evaluatorResolver.loadNodes)
+    .register(EVALUATOR_VERSION_NODE, evaluatorResolver.loadVersions)
     .register(EXPERIMENT_NODE, experimentResolver.loadNodes)
     .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
     .register(JOB_NODE, jobResolver.loadNodes)
+    .register(MODEL_PROVIDER_NODE, modelProviderResolver.loadNodes)
     .register(PROJECT_NODE, projectResolver.loadNodes)
     .register(RUN_NODE, runResolver.loadNodes)
     .register(SCHEDULE_NODE, scheduleResolver.loadNodes)
@@ -99,7 +122,11 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     feedbackResolver,
     new ApiKeyResolver({ keys, cursors }),
     new ContentReadResolver({ reads: app.contentReadService, cursors }),
+    evaluatorResolver,
+    new EvaluatorVersionResolver({ loaders: evaluatorLoaders }),
     experimentResolver,
+    new ExperimentControlResolver({ control: app.experimentControl, schedules: app.schedules }),
+    new ExperimentLiveResolver({ links }),
     new ComparisonResolver({ comparisons: app.comparisons, experimentLoaders, cursors }),
     gateResolver,
     new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
@@ -107,6 +134,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new FilterResolver(),
     new LiveResolver({ links }),
     new MemberResolver({ members, cursors }),
+    modelProviderResolver,
     new NodeResolver({ nodeTypes }),
     new RateLimitResolver({ clock: app.clock }),
     new RunFeedbackResolver({ feedback, cursors }),

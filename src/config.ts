@@ -92,7 +92,8 @@ const settings = z.object({
   OUTBOUND_ALLOWED_PRIVATE_HOSTS: z
     .string()
     .refine(
-      (text) => listOf(text).every((entry) => URL.canParse(`http://${entry}`) && /^[^/@?#]+:\d+$/.test(entry)),
+      (text) =>
+        listOf(text).every((entry) => URL.canParse(`http://${entry}`) && /^[^/@?#]+:\d+$/.test(entry)),
       'must be a list of host:port',
     )
     .optional()

@@ -48,7 +48,8 @@ export function newestMigration(): string {
 
 /** Brings the database into the state this version needs. */
 export async function prepareInstallation(options: {
-  config: Pick<Config, 'keyPepper' | 'initApiKey'> & Partial<Pick<Config, 'redis' | 'database' | 'secretsKeys'>>;
+  config: Pick<Config, 'keyPepper' | 'initApiKey'> &
+    Partial<Pick<Config, 'redis' | 'database' | 'secretsKeys'>>;
   databaseUrl: string;
   log: Logger;
 }): Promise<Installation> {

@@ -1,6 +1,9 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
 import { ContentReadResolver } from '../audit/content-read.resolver.js';
 import { ComparisonResolver } from '../comparison/comparison.resolver.js';
+import { EvaluatorResolver, EvaluatorVersionResolver } from '../evaluators/evaluator.resolver.js';
+import { ExperimentControlResolver } from '../experiments/experiment-control.resolver.js';
+import { ExperimentLiveResolver } from '../experiments/experiment-live.resolver.js';
 import { ExperimentResolver, ExperimentRowResolver } from '../experiments/experiment.resolver.js';
 import { FeedbackConfigResolver } from '../feedback/feedback-config.resolver.js';
 import { FeedbackResolver } from '../feedback/feedback.resolver.js';
@@ -9,6 +12,7 @@ import { FilterResolver } from '../filters/filter.resolver.js';
 import { GateResolver } from '../gates/gate.resolver.js';
 import { JobResolver } from '../jobs/job.resolver.js';
 import { LiveResolver } from '../live/live.resolver.js';
+import { ModelProviderResolver } from '../models/model-provider.resolver.js';
 import { ProjectsResolver } from '../projects/project.resolver.js';
 import { RunIntakeResolver } from '../runs/run-intake.resolver.js';
 import { RunStatsResolver } from '../runs/run-stats.resolver.js';
@@ -32,6 +36,10 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   GateResolver,
   ApiKeyResolver,
   ContentReadResolver,
+  EvaluatorResolver,
+  EvaluatorVersionResolver,
+  ExperimentControlResolver,
+  ExperimentLiveResolver,
   ExperimentResolver,
   ExperimentRowResolver,
   FeedbackConfigResolver,
@@ -40,6 +48,7 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   JobResolver,
   LiveResolver,
   MemberResolver,
+  ModelProviderResolver,
   NodeResolver,
   ProjectsResolver,
   RateLimitResolver,

@@ -93,6 +93,8 @@ export class ModelProviderService {
           ? this.#open(scope, current)
           : { secret: null, headers: {} };
         const settings: ProviderSettings = { ...current, ...credentials, ...given };
+        const kept = keptForAnotherHost(current, patch);
+        if (kept.length > 0) return failed(...kept);
         await store.update(tx, scope, id, settings, this.#seal(scope, id, settings), clock.now());
         if (patch.prices !== undefined) await store.replacePrices(tx, scope, id, patch.prices);
         return this.#stored(tx, scope, id);
@@ -150,6 +152,22 @@ export class ModelProviderService {
 
 const bindingOf = (scope: WorkspaceScope, id: string): string[] => ['model_providers', scope.workspaceId, id];
 const notFound = (): Problem => problem('NOT_FOUND', 'There is no such model provider.', ['id']);
+
+/** Whoever may change the address must not learn the secret by having it sent there. */
+function keptForAnotherHost(current: ModelProvider, patch: ProviderPatch): Problem[] {
+  if (patch.baseUrl === undefined || new URL(patch.baseUrl).origin === new URL(current.baseUrl).origin) {
+    return [];
+  }
+  const hadHeaders = current.headerNames.length > 0;
+  return [
+    ...(patch.secret === undefined ? ['secret'] : []),
+    ...(patch.headers === undefined && hadHeaders ? ['headers'] : []),
+  ].map((field) =>
+    problem('INVALID', `Another host needs the ${field} anew: what is stored was meant for the old one.`, [
+      field,
+    ]),
+  );
+}
 
 /** Whoever sets both anew can do so although the key of the old ones is lost. */
 const needsOldCredentials = ({ secret, headers }: ProviderPatch): boolean =>

@@ -76,7 +76,7 @@ export const PROVIDER_LIMITS = {
   leastTimeoutMs: 1_000,
   mostTimeoutMs: 600_000,
   modelLength: 200,
-  prices: 200,
+  prices: 50,
 } as const;
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/;
@@ -115,13 +115,19 @@ export function settingsProblems(settings: Partial<ProviderSettings>): Problem[]
   for (const [field, least, most] of [
     ['maxConcurrency', 1, limits.maxConcurrency],
     ['requestsPerMinute', 1, limits.requestsPerMinute],
-    ['timeoutMs', limits.leastTimeoutMs, limits.mostTimeoutMs],
   ] as const) {
     const value = settings[field];
     if (typeof value !== 'number') continue;
     if (!Number.isInteger(value) || value < least || value > most) {
       invalid(`${field} is a whole number from ${least} to ${most}.`, field);
     }
+  }
+  const { timeoutMs } = settings;
+  if (timeoutMs !== undefined && !(timeoutMs >= limits.leastTimeoutMs && timeoutMs <= limits.mostTimeoutMs)) {
+    invalid(
+      `A timeout is ${limits.leastTimeoutMs / 1_000} to ${limits.mostTimeoutMs / 1_000} seconds.`,
+      'timeout',
+    );
   }
   if (typeof defaultModel === 'string' && !isModelName(defaultModel)) {
     invalid(`A model name has 1 to ${limits.modelLength} characters.`, 'defaultModel');

@@ -85,6 +85,19 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       { ...page, objectId: names.run, timeRange: { from: '2020-01-01T00:00:00Z' } },
     ],
   },
+  evaluator: {
+    opens: ['read'],
+    args: (names) => [{ id: names.evaluator }, { name: names.evaluatorName }],
+  },
+  evaluatorKinds: { opens: 'any', args: () => [{}] },
+  evaluators: {
+    opens: ['read'],
+    args: (names) => [
+      page,
+      { ...page, nameContains: names.evaluatorName },
+      { ...page, kinds: ['EXACT_MATCH'], feedbackKeys: [names.feedbackKey], archived: null },
+    ],
+  },
   feedback: {
     opens: ['read'],
     args: (names) => [page, ...feedbackFilters(names).map((filter) => ({ ...page, ...filter }))],
@@ -97,6 +110,8 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
   filterVocabulary: { opens: 'any', args: () => [{}] },
   job: { opens: ['read'], args: (names) => [{ id: names.job }] },
   jobs: { opens: ['read'], args: () => [page] },
+  modelProvider: { opens: ['read'], args: (names) => [{ id: names.modelProvider }] },
+  modelProviders: { opens: ['read'], args: () => [page] },
   node: {
     opens: ['read'],
     args: (names) => [
@@ -105,21 +120,24 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       { id: globalId('Project', names.project) },
       { id: globalId('Feedback', names.feedback) },
       { id: globalId('Job', names.job) },
+      { id: globalId('Evaluator', names.evaluator) },
+      { id: globalId('EvaluatorVersion', names.evaluatorVersion) },
+      { id: globalId('ModelProvider', names.modelProvider) },
     ],
   },
   nodes: {
     opens: ['read'],
+    // In parts: selecting everything of every type costs much for each id.
     args: (names) => [
+      { ids: [globalId('Run', names.run), globalId('Run', names.child), globalId('Trace', names.run)] },
       {
         ids: [
-          globalId('Run', names.run),
-          globalId('Run', names.child),
           globalId('Project', names.project),
           globalId('Feedback', names.feedback),
           globalId('Job', names.job),
-          globalId('Trace', names.run),
         ],
       },
+      { ids: [globalId('ModelProvider', names.modelProvider)] },
     ],
   },
   project: { opens: ['read'], args: (names) => [{ id: names.project }, { name: names.projectName }] },
@@ -281,6 +299,74 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
   },
   rotateApiKey: { opens: ['admin'], args: (names) => [{ input: { id: names.apiKey } }] },
   revokeApiKey: { opens: ['admin'], args: (names) => [{ input: { id: names.doomedApiKeys[0] } }] },
+  createEvaluator: {
+    opens: ['write'],
+    args: () => [
+      {
+        input: {
+          name: fresh('evaluator'),
+          kind: 'REGEX',
+          feedbackKey: fresh('key'),
+          config: { pattern: 'a' },
+        },
+      },
+    ],
+  },
+  updateEvaluator: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.evaluator, patch: { config: { expected: fresh('expected') } } } }],
+  },
+  archiveEvaluator: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.doomedEvaluators[0], archived: true } }],
+  },
+  tryEvaluator: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [
+      { input: { evaluatorId: names.evaluator, run: { given: { outputs: 'x' } } } },
+      {
+        input: {
+          definition: { kind: 'REGEX', config: { pattern: 'a' } },
+          run: { runId: names.run },
+          reference: { given: { reference: 'x' } },
+        },
+      },
+      {
+        input: {
+          definition: { kind: 'REGEX', config: { pattern: 'a' } },
+          run: { given: { outputs: 'x' } },
+          otherRun: { runId: names.run },
+          reference: { exampleId: names.example },
+        },
+      },
+    ],
+  },
+  createModelProvider: {
+    opens: ['admin'],
+    args: () => [
+      {
+        input: {
+          name: fresh('provider'),
+          kind: 'OPENAI_COMPATIBLE',
+          baseUrl: 'https://models.invalid/v1',
+          secret: 'sk-0123456789',
+        },
+      },
+    ],
+  },
+  updateModelProvider: {
+    opens: ['admin'],
+    args: (names) => [{ input: { id: names.modelProvider, patch: { maxConcurrency: 3 } } }],
+  },
+  testModelProvider: {
+    opens: ['admin'],
+    args: (names) => [{ input: { id: names.modelProvider, model: 'm' } }],
+  },
+  deleteModelProvider: {
+    opens: ['admin'],
+    args: (names) => [{ input: { id: names.doomedModelProviders[0] } }],
+  },
   addWorkspaceMember: {
     opens: ['admin'],
     args: () => [{ input: { email: `m-${randomUUID()}@example.org`, name: 'Member', role: 'VIEWER' } }],

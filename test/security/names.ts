@@ -30,6 +30,12 @@ export interface Names {
   readonly doomedApiKeys: readonly string[];
   readonly user: string;
   readonly doomedUsers: readonly string[];
+  readonly evaluator: string;
+  readonly evaluatorName: string;
+  readonly evaluatorVersion: string;
+  readonly doomedEvaluators: readonly string[];
+  readonly modelProvider: string;
+  readonly doomedModelProviders: readonly string[];
   readonly workspace: string;
   readonly doomedWorkspace: string;
 }
@@ -59,6 +65,12 @@ export function nobodysNames(): Names {
     doomedApiKeys: ids(2),
     user: randomUUID(),
     doomedUsers: ids(2),
+    evaluator: randomUUID(),
+    evaluatorName: `nothing ${randomUUID()}`,
+    evaluatorVersion: randomUUID(),
+    doomedEvaluators: ids(1),
+    modelProvider: randomUUID(),
+    doomedModelProviders: ids(1),
     workspace: randomUUID(),
     doomedWorkspace: randomUUID(),
   };

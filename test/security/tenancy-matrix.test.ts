@@ -622,8 +622,11 @@ describe('the owner', () => {
     const possible = schema.getPossibleTypes(schema.getType('Node') as never).map(({ name }) => name);
     const uuids: Record<string, string> = {
       ApiKey: names.apiKey,
+      Evaluator: names.evaluator,
+      EvaluatorVersion: names.evaluatorVersion,
       Feedback: names.feedback,
       Job: names.job,
+      ModelProvider: names.modelProvider,
       Project: names.project,
       Run: names.run,
       Trace: names.run,

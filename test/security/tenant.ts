@@ -179,6 +179,30 @@ export async function plantTenant(harness: Harness): Promise<Names> {
       await mutate('createApiKey', { name: canary('keyname'), scopes: ['READ'] }, 'apiKey { uuid }'),
       'apiKey',
     );
+  const newProvider = async (): Promise<string> => {
+    const input = {
+      name: canary('provider'),
+      kind: 'OPENAI_COMPATIBLE',
+      baseUrl: `https://models.invalid/${canary('base')}`,
+      secret: `sk-${sealed('secret')}`,
+      headers: [{ name: canary('header'), value: sealed('header') }],
+      defaultModel: canary('model'),
+      prices: [{ model: canary('model'), inputPerMillion: '1.5', outputPerMillion: '2' }],
+    };
+    return uuidOf(await mutate('createModelProvider', input, 'modelProvider { uuid }'), 'modelProvider');
+  };
+  const newEvaluator = async (): Promise<{ uuid: string; name: string; newest: { uuid: string } }> => {
+    const input = {
+      name: canary('evaluator'),
+      description: canary('evaluatortext'),
+      kind: 'EXACT_MATCH',
+      feedbackKey: canary('scored'),
+      config: { expected: canary('expected') },
+    };
+    const payload = await mutate('createEvaluator', input, 'evaluator { uuid name newest { uuid } }');
+    return payload['evaluator'] as { uuid: string; name: string; newest: { uuid: string } };
+  };
+  const evaluator = await newEvaluator();
   const names: Names = {
     project,
     projectName,
@@ -203,6 +227,12 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     doomedApiKeys: await made(2, newKey),
     user: await newUser(),
     doomedUsers: await made(2, newUser),
+    evaluator: evaluator.uuid,
+    evaluatorName: evaluator.name,
+    evaluatorVersion: evaluator.newest.uuid,
+    doomedEvaluators: await made(1, async () => (await newEvaluator()).uuid),
+    modelProvider: await newProvider(),
+    doomedModelProviders: await made(1, newProvider),
     workspace: home.workspaceId,
     doomedWorkspace: await newWorkspace(),
   };

@@ -159,6 +159,7 @@ function createFoundation(options: AppOptions): Foundation {
   const contentReads = new ContentReadLog({
     store: new ContentReadStore({ db: writes }),
     partitions: new ContentReadPartitions({ pool: writes }),
+    registry: metrics.registry,
     clock,
     ids,
     log,
@@ -349,7 +350,14 @@ function createDatasets(
   { runs, feedback, jobQueue }: { runs: RunService; feedback: FeedbackService; jobQueue: JobQueue },
 ) {
   // The one statement that makes a version of all an import brought takes longer than other writes may.
-  const bulk = createPool({ url: databaseUrl, name: 'datasets', max: 3, statementTimeoutMs: 120_000, role, log });
+  const bulk = createPool({
+    url: databaseUrl,
+    name: 'datasets',
+    max: 3,
+    statementTimeoutMs: 120_000,
+    role,
+    log,
+  });
   lifecycle.onStop('pool datasets', () => bulk.end());
   const exampleStore = new ExampleStore({ db: reads });
   const exampleWriter = new ExampleWriter({ clock, ids });

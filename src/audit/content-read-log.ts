@@ -4,6 +4,8 @@
  * further reads of content are refused rather than unrecorded. A process that is killed loses what it noted in the
  * last two seconds; one that is stopped writes it.
  */
+import { Gauge } from 'prom-client';
+import type { Registry } from 'prom-client';
 import type { Clock } from '../platform/clock.js';
 import { isTransient, sqlState } from '../platform/db.js';
 import { everywhere } from '../platform/db-scope.js';
@@ -18,6 +20,7 @@ import type { ContentReadRow, ContentReadStore } from './content-read.store.js';
 export interface ContentReadLogDeps {
   readonly store: Pick<ContentReadStore, 'save'>;
   readonly partitions: Pick<ContentReadPartitions, 'ensure'>;
+  readonly registry: Registry;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Logger;
@@ -64,6 +67,15 @@ export class ContentReadLog implements ContentReads {
     this.#deps = deps;
     this.#flushMs = deps.flushMs ?? 2_000;
     this.#maxWaitingIds = deps.maxWaitingIds ?? 200_000;
+    const rows = (): number => this.#waiting.size;
+    new Gauge({
+      name: 'tracewell_content_reads_waiting',
+      help: 'Operations whose reads of content wait to be recorded.',
+      registers: [deps.registry],
+      collect() {
+        this.set(rows());
+      },
+    });
   }
 
   /** Rows that wait to be written. */

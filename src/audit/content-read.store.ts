@@ -39,39 +39,22 @@ export class ContentReadStore {
     this.#db = db;
   }
 
-  /** Rows of any workspaces, each id once. Arrays travel as JSON: of different lengths, they are no array of arrays. */
+  /** Rows of any workspaces, each id once. As one JSON text, which costs two thirds of thirteen arrays. */
   async save(rows: readonly ContentReadRow[]): Promise<void> {
-    const column = <T>(of: (row: ContentReadRow) => T): T[] => rows.map(of);
     await this.#db.query(
       `/* content_reads.save */
       insert into content_reads as c (workspace_id, read_at, id, caller, key_id, user_id, request_id, via, operation,
-        object_type, object_count, object_ids, fields)
-      select x.workspace_id, x.read_at, x.id, x.caller, x.key_id, x.user_id, x.request_id, x.via, x.operation,
-        x.object_type, x.object_count,
-        array(select json_array_elements_text(x.object_ids)), array(select json_array_elements_text(x.fields))
-      from unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::bigint[], $12::json[], $13::json[])
-        as x (workspace_id, read_at, id, caller, key_id, user_id, request_id, via, operation, object_type,
-          object_count, object_ids, fields)
+        object_type, object_ids, object_count, fields)
+      select "workspaceId", "readAt", id, caller, "keyId", "userId", "requestId", via, operation,
+        "objectType", "objectIds", "objectCount", fields
+      from json_to_recordset($1::json) as x ("workspaceId" uuid, "readAt" timestamptz, id uuid, caller text,
+        "keyId" uuid, "userId" uuid, "requestId" text, via text, operation text, "objectType" text,
+        "objectIds" text[], "objectCount" bigint, fields text[])
       on conflict (workspace_id, read_at, id) do update set
         object_ids = c.object_ids || excluded.object_ids,
         object_count = c.object_count + excluded.object_count,
         fields = excluded.fields`,
-      [
-        column(({ workspaceId }) => workspaceId),
-        column(({ readAt }) => readAt.toISOString()),
-        column(({ id }) => id),
-        column(({ caller }) => caller),
-        column(({ keyId }) => keyId),
-        column(({ userId }) => userId),
-        column(({ requestId }) => requestId),
-        column(({ via }) => via),
-        column(({ operation }) => operation),
-        column(({ objectType }) => objectType),
-        column(({ objectCount }) => objectCount),
-        column(({ objectIds }) => JSON.stringify(objectIds)),
-        column(({ fields }) => JSON.stringify(fields)),
-      ],
+      [JSON.stringify(rows)],
     );
   }
 

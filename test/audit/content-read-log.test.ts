@@ -1,6 +1,8 @@
 import { afterAll, beforeEach, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { Registry } from 'prom-client';
 import { ContentReadLog } from '../../src/audit/content-read-log.js';
+import type { ContentReadLogDeps } from '../../src/audit/content-read-log.js';
 import type { ContentCaller } from '../../src/audit/content-read.js';
 import { ContentReadPartitions } from '../../src/audit/content-read-partition.store.js';
 import { ContentReadStore } from '../../src/audit/content-read.store.js';
@@ -21,6 +23,8 @@ const partitions = new ContentReadPartitions({ pool });
 let nowMs = Date.now();
 const clock = { now: () => new Date(nowMs) };
 const common = { store, partitions, clock, ids: systemIds, log };
+const newLog = (deps: Partial<ContentReadLogDeps> = {}): ContentReadLog =>
+  new ContentReadLog({ ...common, registry: new Registry(), ...deps });
 const workspaceId = randomUUID();
 
 beforeEach(async () => {
@@ -63,7 +67,7 @@ async function stored() {
 }
 
 test('all that one operation reads is one row, however many steps and flushes it takes', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   const who = caller();
   const [first, second] = [ids(3), ids(2)];
   audit.note(who, { type: 'run', ids: first, fields: ['inputs'] });
@@ -92,7 +96,7 @@ test('all that one operation reads is one row, however many steps and flushes it
 });
 
 test('operations of one key, and kinds of objects of one operation, have rows of their own', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   const who = caller();
   audit.note(who, { type: 'run', ids: ids(1), fields: ['inputs'] });
   audit.note(who, { type: 'thread', ids: ['a thread'], fields: ['firstInputsPreview'] });
@@ -109,7 +113,7 @@ test('operations of one key, and kinds of objects of one operation, have rows of
 });
 
 test('nothing is noted where nothing was found or no content was asked for', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   audit.note(caller(), { type: 'run', ids: [], fields: ['inputs'] });
   audit.note(caller(), { type: 'run', ids: ids(1), fields: [] });
   expect(audit.waiting).toBe(0);
@@ -117,14 +121,14 @@ test('nothing is noted where nothing was found or no content was asked for', asy
 });
 
 test('of very many objects the first 500 ids are kept and all are counted', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   audit.note(caller(), { type: 'run', ids: ids(1_300), fields: ['inputs'] });
   await audit.close();
   expect(await stored()).toMatchObject([{ kept: 500, count: 1_300 }]);
 });
 
 test('holders of links are not named by their secret, and the installation itself by no key', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   audit.note(caller(operation('GET /public/:token/run', 'link')), {
     type: 'run',
     ids: ids(1),
@@ -143,7 +147,7 @@ test('holders of links are not named by their secret, and the installation itsel
 });
 
 test('a stream has a row for each flush', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   const who = caller(operation('subscription Live', 'live'));
   for (let flush = 0; flush < 2; flush += 1) {
     audit.note(who, { type: 'run', ids: ids(1), fields: ['inputs'] });
@@ -162,7 +166,7 @@ test('rows are written by themselves within the flush time, in one statement for
       return store.save(rows);
     },
   };
-  const audit = new ContentReadLog({ ...common, store: counting, flushMs: 50 });
+  const audit = newLog({ store: counting, flushMs: 50 });
   for (let index = 0; index < 300; index += 1) {
     audit.note(caller(), { type: 'run', ids: ids(2), fields: ['inputs'] });
   }
@@ -177,7 +181,7 @@ test('what cannot be written waits and is written later, once; beyond the bound 
     save: (rows: readonly ContentReadRow[]) =>
       away ? Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' })) : store.save(rows),
   };
-  const audit = new ContentReadLog({ ...common, store: failing, maxWaitingIds: 10 });
+  const audit = newLog({ store: failing, maxWaitingIds: 10 });
   const who = caller();
   audit.note(who, { type: 'run', ids: ids(6), fields: ['inputs'] });
   await audit.flush();
@@ -195,7 +199,7 @@ test('what cannot be written waits and is written later, once; beyond the bound 
 });
 
 test('a row that can never be written does not keep others from it', async () => {
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   const bad = { ...caller(), workspaceId: 'no uuid' };
   audit.note(caller(), { type: 'run', ids: ids(1), fields: ['inputs'] });
   audit.note(bad, { type: 'run', ids: ids(1), fields: ['inputs'] });
@@ -206,7 +210,7 @@ test('a row that can never be written does not keep others from it', async () =>
 
 test('a month without a partition gets one; months past their retention go, younger ones stay', async () => {
   nowMs = Date.parse('2031-05-31T23:59:59Z');
-  const audit = new ContentReadLog(common);
+  const audit = newLog();
   audit.note(caller(), { type: 'run', ids: ids(1), fields: ['inputs'] });
   audit.note(caller(), { type: 'run', ids: ids(1), fields: ['inputs'] });
   await audit.close();

@@ -8,10 +8,18 @@ import { createLogger } from '../../src/platform/log.js';
 import { failed, ok, problem } from '../../src/platform/result.js';
 import type { Result } from '../../src/platform/result.js';
 import { createTestDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
 
 const database = await createTestDatabase();
 const log = createLogger('silent', 'test');
-const pool = createPool({ url: database.url, name: 'once', max: 8, statementTimeoutMs: 10_000, log });
+const CONNECTIONS = 8;
+const pool = createPool({
+  url: database.url,
+  name: 'once',
+  max: CONNECTIONS,
+  statementTimeoutMs: 10_000,
+  log,
+});
 const START = Date.parse('2026-11-21T10:00:00Z');
 const HOUR_MS = 3_600_000;
 let nowMs = START;
@@ -65,7 +73,21 @@ test('without a key each call stands for itself and leaves no record', async () 
 });
 
 test('of many calls at once exactly one takes effect, the others repeat it or are told to come back', async () => {
-  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => make('k')));
+  let underWay = 0;
+  // Nobody is done before as many are at it as there are connections, or were turned away.
+  const call = (): Promise<Result<Thing>> =>
+    once
+      .once(caller, { mutation: 'createThing', key: 'k', input: { name: 'one' } }, async (tx) => {
+        const made = await insertThing(tx, 'one');
+        underWay += 1;
+        await eventually(() => expect(underWay).toBeGreaterThanOrEqual(CONNECTIONS));
+        return made;
+      })
+      .catch((error: unknown) => {
+        underWay += 1;
+        throw error;
+      });
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, call));
   const answers = outcomes.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   const refusals = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
   expect(await count('things')).toBe(1);

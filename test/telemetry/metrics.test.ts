@@ -105,6 +105,7 @@ const GATEWAY = {
   tracewell_ack_seconds: 'histogram',
   tracewell_auth_failures_total: 'counter',
   tracewell_build_info: 'gauge',
+  tracewell_content_reads_waiting: 'gauge',
   tracewell_db_pool_used: 'gauge',
   tracewell_db_pool_waiting: 'gauge',
   tracewell_event_loop_lag_seconds: 'gauge',

@@ -78,7 +78,8 @@ export type Verdict = 'IMPROVED' | 'REGRESSED' | 'NEUTRAL' | 'INSUFFICIENT_DATA'
 /** One metric of one candidate against the baseline, over all examples or one slice. */
 export interface MetricComparison {
   readonly candidateId: string;
-  readonly key: string;
+  /** Its name. */
+  readonly metric: string;
   readonly direction: Metric['direction'];
   readonly slice: { readonly key: string; readonly value: string } | null;
   readonly verdict: Verdict;
@@ -227,7 +228,7 @@ function compareMetric(question: Question): MetricComparison {
   const moved = countMoved(differences, metric.direction);
   return {
     candidateId: candidate.experimentId,
-    key: metric.key,
+    metric: metric.key,
     direction: metric.direction,
     slice: slice === null ? null : { key: slice.key, value: slice.value },
     verdict: 'INSUFFICIENT_DATA',

@@ -266,12 +266,9 @@ export class ComparisonService {
       if (ref.source === 'run') {
         return { key, direction: 'lower', threshold: ref.key === 'error_rate' ? threshold : relative };
       }
-      // Which labels are good nobody has said; more of one is shown as an increase.
-      return {
-        key,
-        direction: lower.has(ref.key) && ref.source === 'feedback' ? 'lower' : 'higher',
-        threshold,
-      };
+      // Nobody has said which labels are good.
+      if (ref.source === 'label') return { key, direction: 'none', threshold };
+      return { key, direction: lower.has(ref.key) ? 'lower' : 'higher', threshold };
     });
   }
 
@@ -315,6 +312,7 @@ function optionsOf(settings: ComparisonSettings, ids: readonly string[]): Compar
     correction: settings.correction ?? DEFAULTS.correction,
     minimumPairs: within('minimumPairs', settings.minimumPairs ?? DEFAULTS.minimumPairs, 2, 1_000_000),
     power: within('power', settings.power ?? DEFAULTS.power, 0.5, 0.999),
-    seed: settings.seed ?? seedFrom([...ids].sort().join()),
+    // 31 bits, so that it is an Int to GraphQL.
+    seed: settings.seed ?? seedFrom([...ids].sort().join()) >>> 1,
   };
 }

@@ -128,8 +128,8 @@ export class MetricComparisonObject implements Omit<MetricComparison, 'candidate
   @Field(() => UuidScalar, { description: 'Bare id of the candidate experiment.' })
   candidateId!: string;
 
-  @Field(() => String, { name: 'metric', description: 'A feedback key, run.<measure>, or <key>=<label>.' })
-  key!: string;
+  @Field(() => String, { description: 'A feedback key, run.<measure>, or <key>=<label>.' })
+  metric!: string;
 
   @Field(() => MetricDirection)
   direction!: Metric['direction'];

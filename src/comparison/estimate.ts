@@ -16,7 +16,7 @@ export interface EstimateInput {
 
 /** The mean over examples, repetitions of an example averaged first. */
 export interface MetricEstimate {
-  readonly key: string;
+  readonly metric: string;
   readonly slice: { readonly key: string; readonly value: string } | null;
   /** Examples that have a score. */
   readonly examples: number;
@@ -40,7 +40,7 @@ export function estimate({ table, metrics, slices, alpha, seed }: EstimateInput)
         seedFrom(`${seed}/${table.experimentId}/${key}/${slice?.key ?? ''}/${slice?.value ?? ''}`),
       );
       return {
-        key,
+        metric: key,
         slice: slice === null ? null : { key: slice.key, value: slice.value },
         examples: values.length,
         mean: values.length === 0 ? null : mean(values),

@@ -22,22 +22,22 @@ export interface Figures {
 }
 
 /** Whether a rule asks about a comparison: those that any rule asks about are the family p-values are corrected over. */
-export function asksAbout(rule: GateRule, { key, slice, direction }: MetricComparison): boolean {
+export function asksAbout(rule: GateRule, { metric, slice, direction }: MetricComparison): boolean {
   switch (rule.kind) {
     case 'threshold':
       return false;
     case 'no_regression':
       return (
         direction !== 'none' &&
-        (rule.metrics?.includes(key) ?? true) &&
+        (rule.metrics?.includes(metric) ?? true) &&
         (slice === null || rule.sliceBy.includes(slice.key))
       );
     case 'improvement':
-      return key === rule.metric && slice === null;
+      return metric === rule.metric && slice === null;
     case 'label_spike':
       return (
         slice === null &&
-        (rule.labels?.some((label) => key === `${rule.key}=${label}`) ?? key.startsWith(`${rule.key}=`))
+        (rule.labels?.some((label) => metric === `${rule.key}=${label}`) ?? metric.startsWith(`${rule.key}=`))
       );
   }
 }
@@ -64,7 +64,7 @@ function judgeThreshold(
 ): Finding {
   const { metric, atLeast, atMost, certainty, slice = null } = rule;
   const found = estimates.find(
-    (each) => each.key === metric && each.slice?.key === slice?.key && each.slice?.value === slice?.value,
+    (each) => each.metric === metric && each.slice?.key === slice?.key && each.slice?.value === slice?.value,
   );
   const figures = {
     metric,
@@ -109,7 +109,7 @@ function judgeNoRegression(
   settings: GateSettings,
 ): Finding[] {
   const asked = comparisons.filter((each) => asksAbout(rule, each));
-  const missing = (rule.metrics ?? []).filter((metric) => !asked.some(({ key }) => key === metric));
+  const missing = (rule.metrics ?? []).filter((metric) => !asked.some((each) => each.metric === metric));
   return [
     ...missing.map((metric) => nothing(metric, 'There is no score on either side.')),
     ...asked
@@ -209,7 +209,7 @@ function errorDoubt(errors: number, rows: number, { maximumErrorShare }: GateSet
 const speaker =
   (comparison: MetricComparison) =>
   (verdict: GateVerdict, reason: string): Finding => ({
-    metric: comparison.key,
+    metric: comparison.metric,
     slice: comparison.slice,
     verdict,
     reason,

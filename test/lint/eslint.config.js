@@ -40,7 +40,7 @@ export default tseslint.config(
   },
   {
     files: ['src/**/*.ts', 'workers/**/*.ts'],
-    ignores: ['src/config.ts', 'src/platform/embedded-postgres.ts', 'src/start.ts'],
+    ignores: ['src/config.ts', 'src/platform/embedded-postgres.ts', 'src/start.ts', 'src/cli/main.ts'],
     rules: {
       'no-restricted-globals': ['error', { name: 'console', message: 'Use the logger.' }],
       'no-restricted-properties': [

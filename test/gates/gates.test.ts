@@ -1,0 +1,391 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { v7 } from 'uuid';
+import { runGate } from '../../src/cli/gate.js';
+import { ask, insertDataset } from '../experiments/world.js';
+import { startHarness } from '../support/harness.js';
+import type { Harness } from '../support/harness.js';
+
+let harness: Harness;
+let folder: string;
+let datasetId: string;
+const examples = Array.from({ length: 40 }, (_, index) => ({
+  id: `0b000000-0000-4000-8000-0000000000${String(index).padStart(2, '0')}`,
+  inputs: { n: index },
+}));
+
+/** An experiment as an SDK makes it: runs that name examples, one feedback each. Returns its id. */
+async function experiment(
+  name: string,
+  score: (index: number) => number | undefined,
+  metadata: Record<string, unknown> = {},
+  topic: (index: number) => string = () => 'other',
+): Promise<string> {
+  const key = harness.keys.first.secret;
+  const session = await harness.http('/sessions', {
+    key,
+    body: { name, reference_dataset_id: datasetId, extra: { metadata } },
+  });
+  expect(session.status).toBe(200);
+  const start = Date.now() - 60_000;
+  const runs = examples.map(({ id: example, inputs }, index) => {
+    const id = v7();
+    const time = (ms: number): string => new Date(start + index * 10 + ms).toISOString();
+    return {
+      id,
+      trace_id: id,
+      dotted_order: `${time(0).replace(/[-:.]/g, '').replace('Z', '000Z')}${id}`,
+      start_time: time(0),
+      end_time: time(1_000),
+      name: 'Target',
+      run_type: 'chain',
+      session_name: name,
+      reference_example_id: example,
+      inputs,
+      outputs: { answer: index },
+    };
+  });
+  const posted = await harness.http('/runs/batch', { key, body: { post: runs, patch: [] } });
+  expect(posted.status).toBe(202);
+  for (const [index, { id }] of runs.entries()) {
+    const value = score(index);
+    for (const body of [
+      ...(value === undefined ? [] : [{ key: 'correct', score: value }]),
+      { key: 'topic', value: topic(index) },
+    ]) {
+      const answer = await harness.http('/feedback', {
+        key,
+        body: { ...body, run_id: id, trace_id: id, session_id: (session.body as { id: string }).id },
+      });
+      expect(answer.status).toBe(200);
+    }
+  }
+  return (session.body as { id: string }).id;
+}
+
+const good = (index: number): number => (index % 10 === 0 ? 0 : 1);
+const bad = (index: number): number => (index % 10 < 5 ? 0 : 1);
+
+beforeAll(async () => {
+  harness = await startHarness();
+  folder = await mkdtemp(path.join(tmpdir(), 'tracewell-gate-'));
+  datasetId = await insertDataset(harness, examples);
+  await experiment('baseline', good);
+  await experiment('same', good, { revision_id: 'commit-1' });
+  await experiment('worse', bad, { revision_id: 'commit-2' });
+  await experiment('worse again', bad, { revision_id: 'commit-2' });
+  await experiment('patchy', (index) => (index < 30 ? good(index) : undefined));
+  await experiment('refunds', good, {}, (index) => (index < 20 ? 'refund' : 'other'));
+}, 120_000);
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await harness.close();
+});
+
+const EVALUATE = `mutation ($input: EvaluateGateInput!) {
+  evaluateGate(input: $input) {
+    evaluation {
+      id uuid verdict blocks failures candidateRef gateRevision
+      report { warnings outcomes { verdict findings { metric verdict reason n delta } } }
+    }
+    errors { code message path }
+  }
+}`;
+
+interface Evaluated {
+  evaluation: {
+    id: string;
+    uuid: string;
+    verdict: string;
+    blocks: boolean;
+    failures: number;
+    candidateRef: string;
+    report: { outcomes: { findings: { metric: string; verdict: string; n: number; delta: number }[] }[] };
+  } | null;
+  errors: { code: string; message: string; path: string[] }[];
+}
+
+const evaluate = async (input: object): Promise<Evaluated> =>
+  (await ask<{ evaluateGate: Evaluated }>(harness, EVALUATE, { input })).evaluateGate;
+
+const named = (name: string): { name: string } => ({ name });
+
+test('without rules nothing may regress: an equal experiment passes, a worse one is blocked', async () => {
+  const same = await evaluate({ candidate: named('same'), baseline: named('baseline') });
+  expect(same.errors).toEqual([]);
+  expect(same.evaluation).toMatchObject({
+    verdict: 'PASS',
+    blocks: false,
+    failures: 0,
+    candidateRef: 'commit-1',
+  });
+
+  const worse = await evaluate({ candidate: named('worse'), baseline: named('baseline') });
+  expect(worse.evaluation).toMatchObject({
+    verdict: 'FAIL',
+    blocks: true,
+    failures: 1,
+    candidateRef: 'commit-2',
+  });
+  const finding = worse.evaluation?.report.outcomes[0]?.findings.find(({ metric }) => metric === 'correct');
+  expect(finding).toMatchObject({ verdict: 'FAIL', n: 40 });
+  expect(finding?.delta).toBeCloseTo(-0.4, 12);
+});
+
+test('a candidate without scores for some examples is not believed', async () => {
+  const rules = [{ kind: 'no_regression', metrics: ['correct'] }];
+  const { evaluation } = await evaluate({ candidate: named('patchy'), baseline: named('baseline'), rules });
+  expect(evaluation).toMatchObject({ verdict: 'INCONCLUSIVE', blocks: false });
+});
+
+test('a label that spikes blocks', async () => {
+  const rules = [{ kind: 'label_spike', key: 'topic', maximumIncrease: 0.1 }];
+  const ok = await evaluate({ candidate: named('same'), baseline: named('baseline'), rules });
+  expect(ok.evaluation).toMatchObject({ verdict: 'PASS' });
+  const spiked = await evaluate({ candidate: named('refunds'), baseline: named('baseline'), rules });
+  expect(spiked.evaluation).toMatchObject({ verdict: 'FAIL', blocks: true });
+});
+
+test('a gate that wants two failures blocks a candidate with the second experiment, not with the second question', async () => {
+  const { createGate } = await ask<{ createGate: { gate: { id: string; revision: number } } }>(
+    harness,
+    `mutation ($input: CreateGateInput!) {
+      createGate(input: $input) { gate { id revision rules settings { alpha minimumPairs } failuresToBlock } errors { message } }
+    }`,
+    {
+      input: {
+        name: 'release',
+        rules: [
+          { kind: 'no_regression', metrics: ['correct'] },
+          { kind: 'threshold', metric: 'correct', atLeast: 0.8 },
+        ],
+        settings: { alpha: 0.01 },
+        failuresToBlock: 2,
+      },
+    },
+  );
+  expect(createGate.gate).toMatchObject({
+    revision: 1,
+    failuresToBlock: 2,
+    settings: { alpha: 0.01, minimumPairs: 10 },
+  });
+  const gate = named('release');
+  const ask2 = async (candidate: string) =>
+    (await evaluate({ gate, candidate: named(candidate), baseline: named('baseline') })).evaluation;
+  expect(await ask2('worse')).toMatchObject({ verdict: 'FAIL', failures: 1, blocks: false });
+  expect(await ask2('worse')).toMatchObject({ verdict: 'FAIL', failures: 1, blocks: false });
+  expect(await ask2('worse again')).toMatchObject({ verdict: 'FAIL', failures: 2, blocks: true });
+  expect(await ask2('same')).toMatchObject({ verdict: 'PASS', failures: 0, blocks: false });
+
+  const { node } = await ask<{
+    node: { evaluations: { nodes: unknown[]; totalCount: unknown }; flakiness: unknown };
+  }>(
+    harness,
+    `query ($id: ID!) {
+      node(id: $id) { ... on Gate {
+        flakiness { candidates flaky }
+        evaluations(first: 3, candidateRef: "commit-2") { nodes { verdict failures blocks } totalCount { value } }
+      } }
+    }`,
+    { id: createGate.gate.id },
+  );
+  expect(node).toEqual({
+    flakiness: { candidates: 1, flaky: 0 },
+    evaluations: {
+      nodes: [
+        { verdict: 'FAIL', failures: 2, blocks: true },
+        { verdict: 'FAIL', failures: 1, blocks: false },
+        { verdict: 'FAIL', failures: 1, blocks: false },
+      ],
+      totalCount: { value: 3 },
+    },
+  });
+});
+
+test('questions asked at once are counted one after the other', async () => {
+  await ask(
+    harness,
+    'mutation ($input: CreateGateInput!) { createGate(input: $input) { errors { message } } }',
+    { input: { name: 'busy', rules: [{ kind: 'no_regression', metrics: ['correct'] }], failuresToBlock: 2 } },
+  );
+  const answers = await Promise.all(
+    ['worse', 'worse again', 'worse', 'worse again'].map((candidate) =>
+      evaluate({ gate: named('busy'), candidate: named(candidate), baseline: named('baseline') }),
+    ),
+  );
+  const failures = answers.map(({ evaluation }) => evaluation?.failures).sort();
+  expect(failures[0]).toBe(1);
+  expect(failures.at(-1)).toBe(2);
+});
+
+test('mistakes are named', async () => {
+  const problems = async (input: object) =>
+    (await evaluate(input)).errors.map(({ code, path: at }) => [code, at]);
+  expect(await problems({ candidate: named('nobody'), baseline: named('baseline') })).toEqual([
+    ['NOT_FOUND', ['candidate']],
+  ]);
+  expect(await problems({ candidate: named('same') })).toEqual([['INVALID', ['baseline']]]);
+  expect(await problems({ candidate: named('same'), baseline: named('same') })).toEqual([
+    ['INVALID', ['baseline']],
+  ]);
+  expect(await problems({ gate: named('nobody'), candidate: named('same') })).toEqual([
+    ['NOT_FOUND', ['gate']],
+  ]);
+  expect(
+    await problems({
+      candidate: named('same'),
+      rules: [{ kind: 'threshold', metric: 'correct' }, { kind: 'x' }],
+    }),
+  ).toEqual([
+    ['INVALID', ['rules', '1', 'kind']],
+    ['INVALID', ['rules', '0']],
+  ]);
+});
+
+test('experiments are set side by side, over slices and example by example', async () => {
+  const ids = new Map(
+    (
+      await ask<{ experiments: { nodes: { name: string; id: string; uuid: string }[] } }>(
+        harness,
+        '{ experiments(first: 20) { nodes { name id uuid } } }',
+      )
+    ).experiments.nodes.map(({ name, id }) => [name, id]),
+  );
+  const experiments = { baseline: ids.get('baseline'), candidates: [ids.get('same'), ids.get('worse')] };
+  const { compareExperiments } = await ask<{ compareExperiments: { results: Record<string, unknown>[] } }>(
+    harness,
+    `query ($experiments: ComparedExperimentsInput!) {
+      compareExperiments(experiments: $experiments, settings: { metrics: ["correct", "topic=*"] }) {
+        baseline { name } candidates { name } seed warnings
+        results { metric direction verdict pairs better worse tied test baselineMean candidateMean
+          interval { lower upper method } adjustedPValue }
+      }
+    }`,
+    { experiments },
+  );
+  expect(compareExperiments).toMatchObject({
+    baseline: { name: 'baseline' },
+    candidates: [{ name: 'same' }, { name: 'worse' }],
+    warnings: [],
+  });
+  expect(compareExperiments.results).toHaveLength(4);
+  expect(compareExperiments.results[0]).toMatchObject({
+    metric: 'correct',
+    verdict: 'NEUTRAL',
+    pairs: 40,
+    tied: 40,
+    test: 'MCNEMAR',
+  });
+  expect(compareExperiments.results[1]).toMatchObject({
+    metric: 'topic=other',
+    direction: 'NONE',
+    verdict: 'NEUTRAL',
+  });
+  expect(compareExperiments.results[2]).toMatchObject({
+    metric: 'correct',
+    verdict: 'REGRESSED',
+    better: 0,
+    worse: 16,
+    baselineMean: 0.9,
+    candidateMean: 0.5,
+  });
+
+  const pageOf = `query ($experiments: ComparedExperimentsInput!, $where: ComparedExampleWhere, $after: String) {
+    comparedExamples(experiments: $experiments, where: $where, first: 10, after: $after) {
+      totalCount { value } pageInfo { hasNextPage endCursor } nodes { exampleId cells { runIds scores { metric mean } } }
+    }
+  }`;
+  const where = { metric: 'correct', passedBy: [ids.get('baseline')], failedBy: [ids.get('worse')] };
+  const seen: string[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const { comparedExamples } = await ask<{
+      comparedExamples: {
+        totalCount: { value: number };
+        pageInfo: { hasNextPage: boolean; endCursor: string };
+        nodes: { exampleId: string }[];
+      };
+    }>(harness, pageOf, { experiments, where, after });
+    expect(comparedExamples.totalCount.value).toBe(16);
+    seen.push(...comparedExamples.nodes.map(({ exampleId }) => exampleId));
+    if (!comparedExamples.pageInfo.hasNextPage) break;
+    after = comparedExamples.pageInfo.endCursor;
+  }
+  expect(seen).toEqual(
+    examples.filter((_, index) => good(index) === 1 && bad(index) === 0).map(({ id }) => id),
+  );
+});
+
+const call = async (...args: string[]): Promise<{ code: number; out: string; err: string }> => {
+  let out = '';
+  let err = '';
+  const code = await runGate(args, {
+    env: { TRACEWELL_URL: `${harness.url}/api/v1/`, TRACEWELL_API_KEY: harness.keys.first.secret },
+    out: (text) => (out += text),
+    err: (text) => (err += text),
+  });
+  return { code, out, err };
+};
+
+test('the command answers with its exit code, a table, JSON and Markdown', async () => {
+  const json = path.join(folder, 'gate.json');
+  const markdown = path.join(folder, 'gate.md');
+  const rules = path.join(folder, 'rules.json');
+  await writeFile(rules, JSON.stringify([{ kind: 'no_regression', metrics: ['correct'] }]));
+  const baseline = ['--baseline', 'baseline'];
+  const passed = await call('--candidate', 'same', ...baseline, '--json', json, '--markdown', markdown);
+  expect(passed).toMatchObject({ code: 0, err: '' });
+  expect(passed.out).toContain('PASS: commit-1 may be released.');
+  expect(JSON.parse(await readFile(json, 'utf8'))).toMatchObject({ verdict: 'PASS', blocks: false });
+  expect(await readFile(markdown, 'utf8')).toContain('### Gate: PASS');
+
+  expect(await call('--candidate', 'worse', ...baseline)).toMatchObject({ code: 1 });
+  const failed = await call(
+    '--candidate',
+    'worse',
+    ...baseline,
+    '--rules',
+    rules,
+    '--ref',
+    'v2',
+    '--json',
+    '-',
+  );
+  expect(failed.code).toBe(1);
+  expect(JSON.parse(failed.out)).toMatchObject({
+    verdict: 'FAIL',
+    candidateRef: 'v2',
+    conclusion: 'FAIL: v2 is blocked.',
+  });
+
+  expect(await call('--candidate', 'patchy', ...baseline, '--rules', rules)).toMatchObject({ code: 2 });
+  // One failure of a gate that wants two.
+  expect(await call('--candidate', 'worse', ...baseline, '--gate', 'release', '--ref', 'v3')).toMatchObject({
+    code: 2,
+  });
+  expect(
+    await call('--candidate', 'worse again', ...baseline, '--gate', 'release', '--ref', 'v3'),
+  ).toMatchObject({
+    code: 1,
+  });
+});
+
+test('a question that cannot be asked is neither a pass nor a failure', async () => {
+  expect(await call()).toMatchObject({
+    code: 3,
+    err: '--candidate is missing. See tracewell gate --help.\n',
+  });
+  expect(await call('--candidate', 'nobody', '--baseline', 'baseline')).toMatchObject({
+    code: 3,
+    err: 'There is no such experiment.\n',
+  });
+  expect(await call('--candidate', 'same', '--unknown')).toMatchObject({ code: 3 });
+  expect(await call('--candidate', 'same', '--baseline', 'baseline', '--api-key', 'wrong')).toMatchObject({
+    code: 3,
+  });
+  expect(await call('--candidate', 'same', '--url', 'http://127.0.0.1:9')).toMatchObject({ code: 3 });
+  expect(await call('--help')).toMatchObject({ code: 0 });
+});

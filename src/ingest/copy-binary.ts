@@ -9,12 +9,29 @@ const POSTGRES_EPOCH_DAY = 10_957;
 const TEXT_OID = 25;
 const TWO_32 = 4_294_967_296;
 
+/** Texts up to this length are written here while they are ASCII: calling out costs more than that. */
+const SHORT_TEXT = 24;
+
+/** Value of each hexadecimal digit, by character code. */
+const NIBBLES = new Uint8Array(128);
+for (let value = 0; value < 16; value += 1) {
+  const digit = value.toString(16);
+  NIBBLES[digit.charCodeAt(0)] = value;
+  NIBBLES[digit.toUpperCase().charCodeAt(0)] = value;
+}
+/** Where the two digits of each byte of a UUID are in its text. */
+const DIGITS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34] as const;
+
 export class CopyBuffer {
   #buffer: Buffer;
+  #view: DataView;
   #length = 0;
+  #lastDay = '';
+  #lastDate = 0;
 
   constructor(initialBytes = 64 * 1024) {
     this.#buffer = Buffer.allocUnsafe(initialBytes);
+    this.#view = viewOf(this.#buffer);
     this.#length = SIGNATURE.copy(this.#buffer);
   }
 
@@ -26,14 +43,14 @@ export class CopyBuffer {
   /** The whole stream, trailer included. The buffer may not be written to afterwards. */
   finish(): Buffer {
     this.#room(2);
-    this.#buffer.writeInt16BE(-1, this.#length);
+    this.#view.setInt16(this.#length, -1);
     this.#length += 2;
     return this.#buffer.subarray(0, this.#length);
   }
 
   row(fields: number): void {
     this.#room(2);
-    this.#buffer.writeInt16BE(fields, this.#length);
+    this.#view.setInt16(this.#length, fields);
     this.#length += 2;
   }
 
@@ -44,31 +61,26 @@ export class CopyBuffer {
   uuid(value: string | undefined): void {
     if (value === undefined) return this.null();
     this.#size(16, 16);
-    // Five hex groups; writing them apart saves making the string without dashes.
-    const at = this.#length;
-    const buffer = this.#buffer;
-    buffer.write(value.slice(0, 8), at, 4, 'hex');
-    buffer.write(value.slice(9, 13), at + 4, 2, 'hex');
-    buffer.write(value.slice(14, 18), at + 6, 2, 'hex');
-    buffer.write(value.slice(19, 23), at + 8, 2, 'hex');
-    buffer.write(value.slice(24), at + 10, 6, 'hex');
-    this.#length += 16;
+    for (const digit of DIGITS) {
+      const high = NIBBLES[value.charCodeAt(digit)] ?? 0;
+      this.#buffer[this.#length++] = (high << 4) | (NIBBLES[value.charCodeAt(digit + 1)] ?? 0);
+    }
   }
 
   text(value: string | undefined): void {
     if (value === undefined) return this.null();
     // A code unit takes three bytes of UTF-8 at most; the length is filled in once it is known.
     this.#room(4 + value.length * 3);
-    const written = this.#buffer.write(value, this.#length + 4, 'utf8');
-    this.#buffer.writeInt32BE(written, this.#length);
+    const written = this.#writeText(value, this.#length + 4);
+    this.#view.setInt32(this.#length, written);
     this.#length += 4 + written;
   }
 
   jsonb(value: string | undefined): void {
     if (value === undefined) return this.null();
     this.#room(5 + value.length * 3);
-    const written = this.#buffer.write(value, this.#length + 5, 'utf8');
-    this.#buffer.writeInt32BE(written + 1, this.#length);
+    const written = this.#writeText(value, this.#length + 5);
+    this.#view.setInt32(this.#length, written + 1);
     this.#buffer[this.#length + 4] = 1;
     this.#length += 5 + written;
   }
@@ -81,7 +93,7 @@ export class CopyBuffer {
 
   int4(value: number): void {
     this.#size(4, 4);
-    this.#buffer.writeInt32BE(value, this.#length);
+    this.#view.setInt32(this.#length, value);
     this.#length += 4;
   }
 
@@ -90,15 +102,15 @@ export class CopyBuffer {
     if (value === undefined) return this.null();
     this.#size(8, 8);
     const high = Math.floor(value / TWO_32);
-    this.#buffer.writeInt32BE(high, this.#length);
-    this.#buffer.writeUInt32BE(value - high * TWO_32, this.#length + 4);
+    this.#view.setInt32(this.#length, high);
+    this.#view.setUint32(this.#length + 4, value - high * TWO_32);
     this.#length += 8;
   }
 
   float8(value: number | undefined): void {
     if (value === undefined) return this.null();
     this.#size(8, 8);
-    this.#buffer.writeDoubleBE(value, this.#length);
+    this.#view.setFloat64(this.#length, value);
     this.#length += 8;
   }
 
@@ -109,7 +121,11 @@ export class CopyBuffer {
 
   /** `YYYY-MM-DD`. */
   date(day: string): void {
-    this.int4(Date.parse(day) / 86_400_000 - POSTGRES_EPOCH_DAY);
+    if (day !== this.#lastDay) {
+      this.#lastDay = day;
+      this.#lastDate = Date.parse(day) / 86_400_000 - POSTGRES_EPOCH_DAY;
+    }
+    this.int4(this.#lastDate);
   }
 
   /** Decimal text such as `0.000001` or `1e-7`. Digits of base 10,000, most significant first. */
@@ -138,17 +154,17 @@ export class CopyBuffer {
       this.#raw32(1);
       for (const value of values) this.text(value);
     }
-    this.#buffer.writeInt32BE(this.#length - start - 4, start);
+    this.#view.setInt32(start, this.#length - start - 4);
   }
 
   #raw32(value: number): void {
-    this.#buffer.writeInt32BE(value, this.#length);
+    this.#view.setInt32(this.#length, value);
     this.#length += 4;
   }
 
   #size(declared: number, bytes: number): void {
     this.#room(4 + bytes);
-    this.#buffer.writeInt32BE(declared, this.#length);
+    this.#view.setInt32(this.#length, declared);
     this.#length += 4;
   }
 
@@ -158,8 +174,24 @@ export class CopyBuffer {
     const grown = Buffer.allocUnsafe(Math.max(needed, this.#buffer.length * 2));
     this.#buffer.copy(grown, 0, 0, this.#length);
     this.#buffer = grown;
+    this.#view = viewOf(grown);
+  }
+
+  /** Bytes written at `start`, for which there is room. */
+  #writeText(value: string, start: number): number {
+    const { length } = value;
+    if (length > SHORT_TEXT) return this.#buffer.write(value, start, 'utf8');
+    for (let index = 0; index < length; index += 1) {
+      const code = value.charCodeAt(index);
+      if (code > 0x7f) return this.#buffer.write(value, start, 'utf8');
+      this.#buffer[start + index] = code;
+    }
+    return length;
   }
 }
+
+const viewOf = (buffer: Buffer): DataView =>
+  new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 
 interface NumericDigits {
   readonly negative: boolean;

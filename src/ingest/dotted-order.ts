@@ -14,8 +14,6 @@ export interface DottedOrder {
   readonly id: string;
   readonly traceId: string;
   readonly parentId: string | undefined;
-  /** Start of the run itself as ISO text, microseconds included. */
-  readonly start: string;
 }
 
 const idAt = (text: string, segment: number): string =>
@@ -41,9 +39,12 @@ export function parseDottedOrder(text: string): DottedOrder | undefined {
     id: idAt(text, last),
     traceId: idAt(text, 0),
     parentId: last === 0 ? undefined : idAt(text, last - 1),
-    start: isoOf(text.slice(last * (SEGMENT + 1), last * (SEGMENT + 1) + TIME_LENGTH)),
   };
 }
+
+/** Start of the run itself as ISO text, microseconds included. */
+export const dottedStart = ({ text }: Pick<DottedOrder, 'text'>): string =>
+  isoOf(text.slice(-SEGMENT, TIME_LENGTH - SEGMENT));
 
 /** A second spelling of the same ids would be a second place in the tree. */
 function normalised(text: string): string {

@@ -137,8 +137,11 @@ export function usageOf(outputs: JsonValue | undefined, metadata: JsonObject): U
 }
 
 function definedOnly(usage: { [K in keyof Usage]: Usage[K] | undefined }): Usage | undefined {
-  const entries = Object.entries(usage).filter(([, value]) => value !== undefined);
-  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+  let found: Record<string, unknown> | undefined;
+  for (const key of Object.keys(usage) as (keyof Usage)[]) {
+    if (usage[key] !== undefined) (found ??= {})[key] = usage[key];
+  }
+  return found;
 }
 
 /** Exact sum of two decimal texts; twelve places, as the columns keep. */

@@ -116,15 +116,24 @@ export class RunZones {
 
   async #widen(located: readonly DraftToWrite[], nowUs: number): Promise<void> {
     const wider = new Map<string, Zone>();
+    let last: Zone | undefined;
     for (const { draft, day, defaultProjectId } of located) {
       const projectId = draft.projectId ?? defaultProjectId;
       const startOn = dayOf(startOf(draft, nowUs) / 1_000);
+      // Neighbours mostly share their zone; asking the map for each would be the dearest part.
+      if (last !== undefined && covers(last, draft.workspaceId, projectId, day, startOn)) continue;
       const key = `${draft.workspaceId}/${projectId}/${day}`;
       const known = wider.get(key) ?? this.#zones.get(key);
-      if (known !== undefined && known.first <= startOn && startOn <= known.last) continue;
-      const first = known !== undefined && known.first <= startOn ? known.first : startOn;
-      const last = known !== undefined && known.last >= startOn ? known.last : startOn;
-      wider.set(key, { workspaceId: draft.workspaceId, projectId, day, first, last });
+      if (known === undefined || known.first > startOn || startOn > known.last) {
+        last = {
+          workspaceId: draft.workspaceId,
+          projectId,
+          day,
+          first: known !== undefined && known.first <= startOn ? known.first : startOn,
+          last: known !== undefined && known.last >= startOn ? known.last : startOn,
+        };
+        wider.set(key, last);
+      } else last = known;
     }
     if (wider.size === 0) return;
     const zones = [...wider.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, zone]) => zone);
@@ -147,6 +156,13 @@ export class RunZones {
     for (const [key, zone] of wider) this.#zones.set(key, zone);
   }
 }
+
+const covers = (zone: Zone, workspaceId: string, projectId: string, day: string, startOn: string): boolean =>
+  zone.day === day &&
+  zone.first <= startOn &&
+  startOn <= zone.last &&
+  zone.projectId === projectId &&
+  zone.workspaceId === workspaceId;
 
 /** Where a run whose id does not tell is put at first sight: the day it started, else today. */
 function preferredDay(draft: RunDraft, nowUs: number): string {

@@ -6,7 +6,7 @@
 import { isUuid } from '../platform/ids.js';
 import { isRunType } from '../runs/run.js';
 import type { RunType } from '../runs/run.js';
-import { parseDottedOrder } from './dotted-order.js';
+import { dottedStart, parseDottedOrder } from './dotted-order.js';
 import type { DottedOrder } from './dotted-order.js';
 import { INTAKE_LIMITS, NOTES_KEY } from './limits.js';
 import { cutPayload, payloadFromValue, shallowEnough } from './payload.js';
@@ -180,15 +180,16 @@ function readTime(value: JsonValue | undefined, field: string): number | undefin
 /** An update without a start says nothing about it; a create without one started when its dotted_order says. */
 function readTimes(event: Draft, run: JsonObject, dotted: DottedOrder | undefined): void {
   const start =
-    readTime(run['start_time'], 'start_time') ?? (event.kind === 'create' ? dottedStart(dotted) : undefined);
+    readTime(run['start_time'], 'start_time') ??
+    (event.kind === 'create' ? startOfDotted(dotted) : undefined);
   if (start !== undefined) event.startUs = start;
   const end = readTime(run['end_time'], 'end_time');
   if (end !== undefined) event.endUs = end;
 }
 
-function dottedStart(dotted: DottedOrder | undefined): number | undefined {
+function startOfDotted(dotted: DottedOrder | undefined): number | undefined {
   if (dotted === undefined) return undefined;
-  const us = parseWireTime(dotted.start);
+  const us = parseWireTime(dottedStart(dotted));
   // 2026-13-45 fits the grammar; the run is then placed by its id.
   return us === undefined || Number.isNaN(us) ? undefined : us;
 }

@@ -54,10 +54,61 @@ function fromText(text: string): number {
   return inRange((ms - offsetMinutes(zone) * 60_000) * 1_000 + micros);
 }
 
+const DASH = 0x2d;
+const digit = (text: string, at: number): number => text.charCodeAt(at) - 0x30;
+/** The number of `length` digits at `at`; NaN where one is none. */
+function digits(text: string, at: number, length: number): number {
+  let value = 0;
+  for (let index = at; index < at + length; index += 1) {
+    const next = digit(text, index);
+    if (!(next >= 0 && next <= 9)) return Number.NaN;
+    value = value * 10 + next;
+  }
+  return value;
+}
+
+/**
+ * What the SDKs write, `2026-11-21T10:00:00.123456` or with three digits, with Z, `+00:00` or nothing behind it;
+ * undefined for all else. Twice per run, and a tenth of what the general form costs.
+ */
+function fromSdkText(text: string): number | undefined {
+  const { length } = text;
+  if (
+    length < 23 ||
+    text.charCodeAt(4) !== DASH ||
+    text.charCodeAt(7) !== DASH ||
+    text.charCodeAt(10) !== 0x54 /* T */ ||
+    text.charCodeAt(13) !== 0x3a /* : */ ||
+    text.charCodeAt(16) !== 0x3a ||
+    text.charCodeAt(19) !== 0x2e /* . */
+  ) {
+    return undefined;
+  }
+  const places = digit(text, 23) >= 0 && digit(text, 23) <= 9 ? 6 : 3;
+  const end = 20 + places;
+  const hasZone = length > end;
+  if (hasZone && !(length === end + 1 && text.charCodeAt(end) === 0x5a) && text.slice(end) !== '+00:00') {
+    return undefined;
+  }
+  const year = digits(text, 0, 4);
+  const day = digits(text, 8, 2);
+  const hour = digits(text, 11, 2);
+  const minute = digits(text, 14, 2);
+  const second = digits(text, 17, 2);
+  const fraction = digits(text, 20, places) * (places === 6 ? 1 : 1_000);
+  // Days that some month has not, leap seconds and ancient years are the general form's business, as is nonsense.
+  if (!(year >= 1970 && day >= 1 && day <= 28 && hour <= 23 && minute <= 59 && second <= 59))
+    {return undefined;}
+  const month = digits(text, 5, 2);
+  if (!(month >= 1 && month <= 12)) return undefined;
+  const us = Date.UTC(year, month - 1, day, hour, minute, second) * 1_000 + fraction;
+  return Number.isNaN(us) ? undefined : us;
+}
+
 /** Microseconds since the epoch; undefined for null and absent; NaN for what is no time of years 1 to 9999. */
 export function parseWireTime(value: unknown): number | undefined {
   if (value === undefined || value === null) return undefined;
-  if (typeof value === 'string') return fromText(value);
+  if (typeof value === 'string') return fromSdkText(value) ?? fromText(value);
   if (typeof value === 'number') return fromNumber(value);
   return value instanceof Date ? inRange(value.getTime() * 1_000) : Number.NaN;
 }

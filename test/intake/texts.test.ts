@@ -2,7 +2,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
-import { dottedSegment, parseDottedOrder } from '../../src/ingest/dotted-order.js';
+import { dottedSegment, dottedStart, parseDottedOrder } from '../../src/ingest/dotted-order.js';
 import { parseWireTime } from '../../src/ingest/wire-time.js';
 import {
   cleanJsonText,
@@ -86,19 +86,42 @@ test('no text makes the time parser throw', () => {
   );
 });
 
+test('times as the SDKs write them are read like all others', () => {
+  const part = (max: number, length: number): fc.Arbitrary<string> =>
+    fc.nat({ max }).map((value) => String(value).padStart(length, '0'));
+  const time = fc
+    .tuple(
+      part(9_999, 4),
+      part(13, 2),
+      part(32, 2),
+      part(25, 2),
+      part(61, 2),
+      part(61, 2),
+      fc.stringMatching(/^[0-9x]{2,7}$/),
+      fc.constantFrom('', 'Z', '+00:00', '+01:30', 'z', ' Z', 'Y'),
+    )
+    .map(([y, mo, d, h, mi, s, f, zone]) => `${y}-${mo}-${d}T${h}:${mi}:${s}.${f}${zone}`);
+  fc.assert(
+    // White space before it is trimmed by the general form only.
+    fc.property(time, (text) => expect(parseWireTime(text)).toBe(parseWireTime(` ${text}`))),
+    { numRuns: 5_000 },
+  );
+});
+
 test('a chain of segments is read back as run, parent and trace', () => {
   const instant = fc.integer({ min: us('1970-01-01T00:00:00Z'), max: us('2200-01-01T00:00:00Z') });
   fc.assert(
     fc.property(fc.array(fc.tuple(instant, fc.uuid()), { minLength: 1, maxLength: 40 }), (chain) => {
       const text = chain.map(([time, id]) => dottedSegment(time, id)).join('.');
       const dotted = parseDottedOrder(text);
+      if (dotted === undefined) throw new Error('not read');
       expect(dotted).toMatchObject({
         text,
         id: chain.at(-1)?.[1],
         traceId: chain[0]?.[1],
         parentId: chain.at(-2)?.[1],
       });
-      expect(parseWireTime(dotted?.start)).toBe(chain.at(-1)?.[0]);
+      expect(parseWireTime(dottedStart(dotted))).toBe(chain.at(-1)?.[0]);
     }),
   );
 });

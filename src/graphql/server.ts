@@ -54,6 +54,7 @@ export interface GraphqlHandler {
 
 const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
 const DEFAULT_DEADLINE_MS = 15_000;
+const RESPONSE_TYPE = 'application/graphql-response+json';
 
 export async function createGraphqlHandler(options: GraphqlHandlerOptions): Promise<GraphqlHandler> {
   const server = createApollo(options);
@@ -276,10 +277,12 @@ function installErrors(scope: FastifyInstance, presenter: ErrorPresenter): void 
     const formatted = presenter.present(refusal, { requestId: request.id });
     const retryAfter = retryAfterOf(formatted);
     if (retryAfter !== undefined) void reply.header('retry-after', String(retryAfter));
+    const type =
+      request.headers.accept?.includes(RESPONSE_TYPE) === true ? RESPONSE_TYPE : 'application/json';
     return reply
       .code(statusOf(formatted))
       .header('cache-control', 'no-store')
-      .type('application/json; charset=utf-8')
+      .type(`${type}; charset=utf-8`)
       .send(JSON.stringify({ errors: [formatted] }));
   });
 }

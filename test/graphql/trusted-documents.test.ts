@@ -106,6 +106,9 @@ describe('a gateway that holds personal tokens to its documents', () => {
     const answer = await post(body);
     expect([answer.status, codeOf(answer.body)]).toEqual([400, code]);
     expect((answer.body as { errors: unknown[] }).errors).toHaveLength(1);
+    const type = 'application/graphql-response+json';
+    const asked = await harness.http('/graphql', { key: service, body, headers: { accept: type } });
+    expect([asked.status, asked.headers.get('content-type')]).toEqual([400, `${type}; charset=utf-8`]);
   });
 
   test('a personal token runs trusted documents, by id and as text, and no others', async () => {

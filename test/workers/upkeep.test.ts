@@ -75,6 +75,33 @@ test('the feed loses what is older than its retention, and nothing else', async 
   expect(rows).toEqual([{ n: 3 }]);
 });
 
+test('answers of repeated calls go after 24 hours', async () => {
+  for (const hours of [23, 24, 25]) {
+    await pool.query(
+      `insert into idempotency_records (workspace_id, id, mutation, request_hash, result, created_at)
+       values ($1, $2, 'createProject', '', '', $3)`,
+      [ONE, Buffer.from([hours]), new Date(NOW.getTime() - hours * 3_600_000)],
+    );
+  }
+  expect(await upkeep.trimIdempotency(signal)).toBe(2);
+  const { rows } = await pool.query<{ id: Buffer }>('select id from idempotency_records');
+  expect(rows.map(({ id }) => [...id])).toEqual([[23]]);
+});
+
+test('the record of content reads loses months that are past its retention as a whole', async () => {
+  const months = new ContentReadPartitions({ pool });
+  // 30 days before NOW is the 22nd of October: September is past, October is not.
+  expect(await months.ensure(new Date('2026-09-15T00:00:00Z'))).toEqual([
+    'content_reads_202609',
+    'content_reads_202610',
+  ]);
+  expect(await upkeep.expireContentReads()).toBe(1);
+  const { rows } = await pool.query<{ name: string }>(
+    "select relname as name from pg_class where relname ~ '^content_reads_2026(09|10)$' and relkind = 'r'",
+  );
+  expect(rows).toEqual([{ name: 'content_reads_202610' }]);
+});
+
 test('links end at their time, the moment itself included', async () => {
   const times = ['2026-11-21T11:59:59Z', '2026-11-21T12:00:00Z', '2026-11-21T12:00:01Z'];
   for (const at of times) {

@@ -66,7 +66,7 @@ export class ContentReadObject {
   @Field(() => String, { description: 'Name of the GraphQL operation, or method and path.' })
   operation!: string;
 
-  @Field(() => String, { description: 'What was read: run, thread, attachment.' })
+  @Field(() => String, { description: 'What was read, such as run, thread, example or attachment.' })
   objectType!: string;
 
   @Field(() => [String], { description: 'Ids of what was read, at most the first 500.' })

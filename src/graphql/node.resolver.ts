@@ -1,5 +1,6 @@
 /** `node` and `nodes`: any object by its global id, loaded the way its own domain loads it. */
-import { Arg, Ctx, Field, ID, InterfaceType, Query, Resolver } from 'type-graphql';
+import { Arg, Ctx, Field, ID, Info, InterfaceType, Query, Resolver } from 'type-graphql';
+import type { GraphQLResolveInfo } from 'graphql';
 import { AppError } from '../platform/errors.js';
 import { ListSize, RequiresAccess } from './access.js';
 import type { GraphqlContext } from './context.js';
@@ -8,10 +9,14 @@ import { UuidScalar } from './scalars.js';
 
 const MAX_NODES = 100;
 
-/** Loads objects of one type in the order of `uuids`: null for those that do not exist for the caller. */
+/**
+ * Loads objects of one type in the order of `uuids`: null for those that do not exist for the caller. The selection in
+ * `info` is that of all types together.
+ */
 export type NodeLoad = (
   context: GraphqlContext,
   uuids: readonly string[],
+  info: GraphQLResolveInfo,
 ) => Promise<readonly (object | null)[]>;
 
 // Rows are plain: what type they are is known to whoever loaded them.
@@ -40,7 +45,11 @@ export class NodeTypes {
   }
 
   /** Objects in the order of `ids`; null for foreign, missing and unknown ones alike. One load per type. */
-  async load(context: GraphqlContext, ids: readonly string[]): Promise<(object | null)[]> {
+  async load(
+    context: GraphqlContext,
+    ids: readonly string[],
+    info: GraphQLResolveInfo,
+  ): Promise<(object | null)[]> {
     const places = new Map<string, { index: number; uuid: string }[]>();
     for (const [index, id] of ids.entries()) {
       const ref = decodeGlobalId(id);
@@ -57,7 +66,7 @@ export class NodeTypes {
     await Promise.all(
       [...places].map(async ([type, group]) => {
         const uuids = [...new Set(group.map(({ uuid }) => uuid))];
-        const rows = await this.#loads.get(type)?.(context, uuids);
+        const rows = await this.#loads.get(type)?.(context, uuids, info);
         for (const { index, uuid } of group) {
           const row = rows?.[uuids.indexOf(uuid)] ?? null;
           if (row !== null) typeNames.set(row, type);
@@ -82,8 +91,12 @@ export class NodeResolver {
     nullable: true,
     description: 'The object with this id; null if there is none for the caller.',
   })
-  async node(@Ctx() context: GraphqlContext, @Arg('id', () => ID) id: string): Promise<object | null> {
-    const [row] = await this.#nodeTypes.load(context, [id]);
+  async node(
+    @Ctx() context: GraphqlContext,
+    @Arg('id', () => ID) id: string,
+    @Info() info: GraphQLResolveInfo,
+  ): Promise<object | null> {
+    const [row] = await this.#nodeTypes.load(context, [id], info);
     return row ?? null;
   }
 
@@ -96,10 +109,11 @@ export class NodeResolver {
   async nodes(
     @Ctx() context: GraphqlContext,
     @Arg('ids', () => [ID]) ids: string[],
+    @Info() info: GraphQLResolveInfo,
   ): Promise<(object | null)[]> {
     if (ids.length > MAX_NODES) {
       throw new AppError('BAD_USER_INPUT', `"ids" may have ${MAX_NODES} entries.`, { path: ['ids'] });
     }
-    return this.#nodeTypes.load(context, ids);
+    return this.#nodeTypes.load(context, ids, info);
   }
 }

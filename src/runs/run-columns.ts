@@ -127,8 +127,6 @@ const RUN_COLUMNS: Readonly<Record<RunField, RunColumn>> = {
   updatedAt: { sql: 'r.updated_at' },
 };
 
-export const RUN_FIELDS = Object.keys(RUN_COLUMNS) as readonly RunField[];
-
 const ALWAYS: readonly RunField[] = ['uuid', 'startTime'];
 
 export function isRunField(name: string): name is RunField {

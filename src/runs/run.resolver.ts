@@ -15,7 +15,6 @@ import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
-import { RUN_FIELDS } from './run-columns.js';
 import type { RunRow } from './run-columns.js';
 import type { RunQuery } from './run-query.js';
 import { CONNECTION_ROWS, selectedRunFields } from './run-selection.js';
@@ -115,10 +114,11 @@ export class RunResolver {
     return context.loader(this.#deps.runLoaders).countChildren({ id: run.uuid, traceId: given(run.traceId) });
   }
 
-  /** For `node(id)`: any column may be asked for, which is not known here. */
-  readonly loadNodes: NodeLoad = async (context, uuids) => {
+  /** For `node(id)`. */
+  readonly loadNodes: NodeLoad = async (context, uuids, info) => {
     const loaders = context.loader(this.#deps.runLoaders);
-    const rows = await Promise.all(uuids.map((id) => loaders.find(id, RUN_FIELDS)));
+    const fields = selectedRunFields(info);
+    const rows = await Promise.all(uuids.map((id) => loaders.find(id, fields)));
     return rows.map((row) => (row === undefined ? null : (this.#show([row], context)[0] ?? null)));
   };
 

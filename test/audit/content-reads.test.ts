@@ -105,7 +105,11 @@ test('who reads no content, or may not, leaves no record', async () => {
     project: names.project,
   });
   await harness.http(`/runs/${names.run}`, { key: blind.secret });
+  const id = toGlobalId('Run', names.run);
+  await ask('query ($id: ID!) { node(id: $id) { id uuid ... on Run { name project { name } } } }', { id });
   expect(await record()).toEqual([]);
+  await ask('query ($id: ID!) { nodes(ids: [$id]) { ... on Run { error } } }', { id });
+  expect(await record()).toMatchObject([{ objectCount: '1', fields: ['error'] }]);
 });
 
 test('REST reads of runs and threads are recorded by method and route', async () => {

@@ -172,8 +172,9 @@ export class StatementProbe {
     for (const [index, double] of this.#doubles.entries()) {
       // The first has everything, the second nothing; the others are for what these two do not show.
       if (index > 1 && this.#open(statement).length === 0) return;
-      if (double.without !== undefined && !tables.some(({ name: table }) => table === double.without))
-        {continue;}
+      if (double.without !== undefined && !tables.some(({ name: table }) => table === double.without)) {
+        continue;
+      }
       const foreign = this.#as(double, values);
       const expected = await this.#try(text, foreign, tables);
       const known = new Set(marksIn(JSON.stringify(foreign)));

@@ -11,6 +11,7 @@
  * dies after it has made a call that is never made again.
  */
 import { createHash, randomInt } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type pg from 'pg';
 import type { RunSink } from '../ingest/intake.js';
 import type { Clock } from '../platform/clock.js';
@@ -132,6 +133,8 @@ export class RecordingModelClient implements ModelClient {
   ): Promise<ModelOutcome | undefined> {
     const { pool, calls, log, leaseMs = LEASE_MS } = this.#deps;
     const lost = new AbortController();
+    // One job makes many calls; none of them is forgotten on its signal.
+    setMaxListeners(0, context.signal);
     const ended = combined(context.signal, lost.signal);
     const heartbeat = startHeartbeat(leaseMs / 3, async () => {
       try {

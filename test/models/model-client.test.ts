@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { systemIds } from '../../src/platform/ids.js';
 import { isInternalRun } from '../../src/runs/run-origin.js';
-import { createWorld, noSleep, SCORE_SCHEMA } from './world.js';
+import { SCORE_SCHEMA } from './score-schema.js';
+import { createWorld, noSleep } from './world.js';
 import type { World } from './world.js';
 
 let world: World;

@@ -1,5 +1,4 @@
 /** The app on a database of its own with a fake model server, and calls of its model client. */
-import type { JsonObject } from '../../src/ingest/run-event.js';
 import { ModelCallStore } from '../../src/models/model-call.store.js';
 import type { ModelCallContext, ModelRequest } from '../../src/models/model-call.js';
 import { RecordingModelClient } from '../../src/models/model-client.js';
@@ -27,13 +26,6 @@ export interface World {
   context(context?: Partial<ModelCallContext>): ModelCallContext;
   close(): Promise<void>;
 }
-
-export const SCORE_SCHEMA: JsonObject = {
-  type: 'object',
-  properties: { score: { type: 'integer', minimum: 1, maximum: 5 }, reason: { type: 'string' } },
-  required: ['score', 'reason'],
-  additionalProperties: false,
-};
 
 /** Waits that are over at once, and how long they would have been. */
 export function noSleep(): { sleep: ModelClientDeps['sleep']; waits: number[] } {

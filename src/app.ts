@@ -30,8 +30,19 @@ import { ExportService } from './datasets/export.service.js';
 import { ImportService } from './datasets/import.service.js';
 import { ImportStore } from './datasets/import.store.js';
 import { LineageService } from './datasets/lineage.service.js';
+import { SandboxedCode } from './evaluators/code-runner.js';
+import type { EvaluatorRuntime } from './evaluators/evaluation.js';
+import { KindRuntime } from './evaluators/evaluator-runtime.js';
+import { EvaluatorTrials } from './evaluators/evaluator-trial.service.js';
+import { EvaluatorService } from './evaluators/evaluator.service.js';
+import { EvaluatorStore } from './evaluators/evaluator.store.js';
+import { WebhookSecrets } from './evaluators/webhook.js';
+import { ExperimentControlService } from './experiments/experiment-control.service.js';
+import { ExperimentRunner } from './experiments/experiment-runner.js';
 import { ExperimentScoresStore } from './experiments/experiment-scores.store.js';
+import { ExperimentWorkService } from './experiments/experiment-work.service.js';
 import { ExperimentService } from './experiments/experiment.service.js';
+import { TargetCaller } from './experiments/target-caller.js';
 import { FeedbackConfigService } from './feedback/feedback-config.service.js';
 import { FeedbackConfigStore } from './feedback/feedback-config.store.js';
 import { FeedbackStatsStore } from './feedback/feedback-stats.store.js';
@@ -90,6 +101,7 @@ import { TraceStore } from './runs/trace.store.js';
 import { SearchIndexer } from './search/search-indexer.js';
 import { SearchService } from './search/search.service.js';
 import { SearchStore } from './search/search.store.js';
+import { Sandbox } from './sandbox/sandbox.js';
 import { ScheduleService } from './schedules/schedule.service.js';
 import { RunShareService } from './sharing/run-share.service.js';
 import { RunShareStore } from './sharing/run-share.store.js';
@@ -267,12 +279,13 @@ function createModels(
 ) {
   const outbound = new OutboundClient({ allowedHosts: config.outbound.allowedHosts });
   lifecycle.onStop('outbound', () => outbound.close());
+  const vault = new Vault({ keys: vaultKeys });
   const calls = new ModelCallStore();
   const gates = new ProviderGateStore();
   const providers = new ModelProviderService({
     pool,
     store: new ModelProviderStore(),
-    vault: new Vault({ keys: vaultKeys }),
+    vault,
     outbound,
     idempotency,
     ids,
@@ -282,6 +295,7 @@ function createModels(
   const gate = new ProviderGate({ pool, store: gates, ids, sleep: systemSleep, log });
   return {
     outbound,
+    vault,
     modelProviders: providers,
     modelSpend: new ModelSpend({ pool, calls }),
     providerTrial: new ProviderTrial({ providers, gate, client }),
@@ -449,6 +463,109 @@ function createComparison(
   return { comparisons, gates };
 }
 
+/** Evaluations of user code at a time in one process. */
+const SANDBOX_PROCESSES = 2;
+
+function createEvaluators(
+  { writes: pool, idempotency, log }: Foundation,
+  { pepper, lifecycle }: AppOptions,
+  {
+    models,
+    outbound,
+    modelProviders,
+    feedbackConfigs,
+    runs,
+    examples,
+  }: ReturnType<typeof createModels> &
+    Pick<ReturnType<typeof createFeedback>, 'feedbackConfigs'> & {
+      readonly runs: RunService;
+      readonly examples: ExampleService;
+    },
+) {
+  const sandbox = new Sandbox({ log, processes: SANDBOX_PROCESSES });
+  lifecycle.onStop('sandbox', () => sandbox.close());
+  const secrets = new WebhookSecrets({ pepper });
+  const evaluators = new EvaluatorService({
+    pool,
+    store: new EvaluatorStore(),
+    feedbackConfigs,
+    providers: modelProviders,
+    outbound,
+    secrets,
+    idempotency,
+    clock,
+    ids,
+  });
+  const evaluatorRuntime = new KindRuntime({
+    judges: { models, fenceKey: createHmac('sha256', pepper).update('judge fences').digest() },
+    webhooks: { outbound, clock, secrets },
+    code: new SandboxedCode({ sandbox }),
+  });
+  const evaluatorTrials = new EvaluatorTrials({ evaluators, runtime: evaluatorRuntime, runs, examples, ids });
+  return { evaluators, evaluatorRuntime, evaluatorTrials };
+}
+
+function createExperiments(
+  { databaseUrl, writes, idempotency, doorbell, log }: Foundation,
+  { databaseRole: role, lifecycle }: AppOptions,
+  parts: {
+    readonly jobQueue: JobQueue;
+    readonly datasets: DatasetService;
+    readonly feedback: FeedbackService;
+    readonly evaluators: EvaluatorService;
+    readonly evaluatorRuntime: EvaluatorRuntime;
+    readonly runSink: RunSink;
+  } & Pick<ReturnType<typeof createModels>, 'models' | 'modelProviders' | 'outbound' | 'vault'>,
+) {
+  const { jobQueue: queue, models, modelProviders: providers, outbound, vault, evaluators } = parts;
+  const control = new ExperimentControlService({
+    pool: writes,
+    queue,
+    datasets: parts.datasets,
+    evaluators,
+    providers,
+    outbound,
+    vault,
+    idempotency,
+    doorbell,
+    clock,
+    ids,
+  });
+  // Lanes work next to each other; in a gateway it stays without connections.
+  const pool = createPool({
+    url: databaseUrl,
+    name: 'experiments',
+    max: 6,
+    statementTimeoutMs: 10_000,
+    role,
+    log,
+  });
+  lifecycle.onStop('pool experiments', () => pool.end());
+  const runner = new ExperimentRunner({
+    pool,
+    evaluators: parts.evaluatorRuntime,
+    versions: evaluators,
+    targets: new TargetCaller({ models, outbound, vault, clock }),
+    feedback: parts.feedback,
+    runs: parts.runSink,
+    doorbell,
+    clock,
+    log,
+  });
+  return {
+    experimentControl: control,
+    experimentWork: new ExperimentWorkService({ pool, queue, runner, doorbell, clock }),
+    schedules: new ScheduleService({
+      pool: writes,
+      queue,
+      actions: { experiment: (scope, schedule, dueAt) => control.startScheduled(scope, schedule, dueAt) },
+      idempotency,
+      clock,
+      ids,
+    }),
+  };
+}
+
 export type App = ReturnType<typeof createApp>;
 
 export function createApp(options: AppOptions) {
@@ -459,6 +576,14 @@ export function createApp(options: AppOptions) {
   const ingest = createIngest(foundation, options);
   const reading = createReading(foundation, search, jobs.jobQueue);
   const feedback = createFeedback(foundation);
+  const models = createModels(foundation, options, ingest.runSink);
+  const datasets = createDatasets(foundation, options, { ...reading, ...feedback, ...jobs });
+  const evaluators = createEvaluators(foundation, options, {
+    ...models,
+    ...feedback,
+    ...reading,
+    ...datasets,
+  });
   return {
     ...foundation,
     ...jobs,
@@ -470,14 +595,6 @@ export function createApp(options: AppOptions) {
       queue: jobs.jobStore,
       db: reads,
       doorbell,
-    }),
-    schedules: new ScheduleService({
-      pool: foundation.writes,
-      queue: jobs.jobQueue,
-      actions: {},
-      idempotency: foundation.idempotency,
-      clock,
-      ids,
     }),
     // Signed with a key of their own, the same in every process of the installation.
     cursors: new Cursors({ key: createHmac('sha256', options.pepper).update('cursors').digest() }),
@@ -495,8 +612,17 @@ export function createApp(options: AppOptions) {
     }),
     ...feedback,
     ...createComparison(foundation, options, { ...reading, ...feedback }),
-    ...createDatasets(foundation, options, { ...reading, ...feedback, ...jobs }),
+    ...datasets,
+    ...evaluators,
+    ...createExperiments(foundation, options, {
+      ...jobs,
+      ...models,
+      ...feedback,
+      ...datasets,
+      ...evaluators,
+      ...ingest,
+    }),
     ...ingest,
-    ...createModels(foundation, options, ingest.runSink),
+    ...models,
   };
 }

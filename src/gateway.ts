@@ -12,6 +12,7 @@ import { databaseCheck, migrationsCheck, readiness } from './http/health.routes.
 import { infoRoutes } from './http/info.routes.js';
 import { intakeRoutes } from './http/intake.routes.js';
 import type { RouteModule } from './http/ports.js';
+import { ExperimentNewsStore } from './experiments/experiment-news.store.js';
 import { newestMigration } from './installation.js';
 import { createHttpServer } from './http/server.js';
 import type { HttpServer } from './http/server.js';
@@ -22,6 +23,7 @@ import { LiveRunStore } from './live/live-run.store.js';
 import { LiveService } from './live/live.service.js';
 import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
+import { datasetFileRoutes } from './rest/dataset-files.routes.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';
 import { publicRoutes } from './rest/public.routes.js';
@@ -50,6 +52,7 @@ function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
     feedbackRoutes({ feedback, configs: app.feedbackConfigs, tokens: app.feedbackTokens, clock, publicUrl }),
     publicRoutes({ runs, feedback, shares, reader, publicUrl }),
     workspaceRoutes({ workspaces }),
+    datasetFileRoutes({ imports: app.imports, exports: app.exports }),
     runV2Routes({ runs, threads, projects, shares, reader, cursors, clock, publicUrl }),
   ];
 }
@@ -69,7 +72,13 @@ function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle)
   const { clock, log, doorbell } = app;
   const { registry } = app.metrics;
   const store = new FeedStore({ pool: app.reads });
-  const runs = new LiveRunStore({ db: app.reads, runs: app.runStore, days: app.runDays, search: app.search });
+  const runs = new LiveRunStore({
+    db: app.reads,
+    runs: app.runStore,
+    days: app.runDays,
+    search: app.search,
+    experiments: new ExperimentNewsStore({ db: app.reads }),
+  });
   const hub = new Hub({ feed: store, runs, clock, log });
   const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock, log });
   const live = new LiveService({ hub, contentReads: app.contentReads });

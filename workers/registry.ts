@@ -1,6 +1,12 @@
 /** Every job this program knows, and how many of each queue run at once in one process. */
 import type { JobImplementation } from '../src/platform/jobs/runner.js';
 import { deleteDatasetRows, sweepImports } from './datasets/remove-rows.js';
+import {
+  executeExperiment,
+  planExperiment,
+  sweepExperiments,
+  tidyExperiments,
+} from './experiments/run-experiments.js';
 import { fireSchedule, tickSchedules } from './schedules/fire-schedules.js';
 import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
@@ -27,6 +33,10 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   sweepImports,
   tickSchedules,
   fireSchedule,
+  planExperiment,
+  executeExperiment,
+  sweepExperiments,
+  tidyExperiments,
 ];
 
 /** Queues by name. A queue of its own is for work that must not wait behind other work. */
@@ -35,4 +45,6 @@ export const concurrency: Readonly<Record<string, number>> = {
   upkeep: 2,
   /** Long, for one workspace each. */
   bulk: 2,
+  /** Lanes of experiments: mostly waiting for models. */
+  experiments: 8,
 };

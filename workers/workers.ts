@@ -4,6 +4,7 @@ import { Gauge } from 'prom-client';
 import { ContentReadPartitions } from '../src/audit/content-read-partition.store.js';
 import type { Config } from '../src/config.js';
 import type { DatasetCleanup } from '../src/datasets/dataset-cleanup.js';
+import type { ExperimentWorkService } from '../src/experiments/experiment-work.service.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
@@ -35,6 +36,7 @@ export interface WorkerApp extends Jobs {
   readonly runs: RunDeleter;
   readonly datasetCleanup: DatasetCleanup;
   readonly schedules: ScheduleService;
+  readonly experimentWork: ExperimentWorkService;
   /** One process at a time does the work, the others find it taken. */
   readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
   readonly feedback: { attachWaiting(): Promise<number> };
@@ -76,7 +78,12 @@ export async function createWorkers(
     store: app.jobStore,
     queue: app.jobQueue,
     doorbell: app.doorbell,
-    services: { upkeep, datasetCleanup: app.datasetCleanup, schedules: app.schedules },
+    services: {
+      upkeep,
+      datasetCleanup: app.datasetCleanup,
+      schedules: app.schedules,
+      experiments: app.experimentWork,
+    },
     implementations,
     concurrency,
     // Not woken by the feed: searches look at what is not indexed themselves, and a second's worth is one batch.

@@ -3,6 +3,7 @@ import type { Queryable } from '../platform/db.js';
 import { keysetCondition, keysetOrder } from '../platform/keyset.js';
 import type { Keyset, PageWindow } from '../platform/keyset.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
+import { shownTarget } from './target.js';
 import type { Execution, Experiment, ExperimentFilter, ExperimentState } from './experiment.js';
 
 const COLUMNS = `p.id as uuid, p.name, p.description, coalesce(p.extra -> 'metadata', '{}') as metadata,
@@ -126,7 +127,8 @@ function toExperiment(row: Row): Experiment {
 }
 
 function toExecution(row: Row): Execution {
-  return { ...(row as unknown as Execution), target: JSON.parse(row.target ?? '{}') as Execution['target'] };
+  const target = JSON.parse(row.target ?? '{}') as Execution['target'];
+  return { ...(row as unknown as Execution), target: shownTarget(target) };
 }
 
 const isObject = (value: unknown): value is Experiment['metadata'] =>

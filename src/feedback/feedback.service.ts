@@ -103,12 +103,35 @@ export class FeedbackService {
     return result;
   }
 
+  /**
+   * In a transaction of the caller's, for what is made together with its feedback. The caller rings FEED_TOPIC after the
+   * commit where something was published.
+   */
+  async createWithin(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    drafts: readonly FeedbackDraft[],
+  ): Promise<{ readonly results: Result<Feedback>[]; readonly published: boolean }> {
+    return this.#createAll(scope, undefined, drafts, (work) => work(tx));
+  }
+
   async #create(
     scope: WorkspaceScope,
     userId: string | undefined,
     drafts: readonly FeedbackDraft[],
     commit: (work: (tx: Queryable) => Promise<Outcome>) => Promise<Outcome>,
   ): Promise<Result<Feedback>[]> {
+    const { results, published } = await this.#createAll(scope, userId, drafts, commit);
+    this.#ring(published);
+    return results;
+  }
+
+  async #createAll(
+    scope: WorkspaceScope,
+    userId: string | undefined,
+    drafts: readonly FeedbackDraft[],
+    commit: (work: (tx: Queryable) => Promise<Outcome>) => Promise<Outcome>,
+  ): Promise<{ readonly results: Result<Feedback>[]; readonly published: boolean }> {
     if (drafts.length > MAX_BATCH) {
       throw new AppError('PAYLOAD_TOO_LARGE', `At most ${MAX_BATCH} feedbacks fit one request.`);
     }
@@ -128,10 +151,12 @@ export class FeedbackService {
             const stored = await this.#write(tx, scope, accepted, now, results);
             return { results, published: await publishFeedback(tx, scope, stored) };
           });
-    this.#ring(outcome.published);
-    return outcome.results.map(
-      (result) => result ?? failed(problem('CONFLICT', 'The feedback was not stored.')),
-    );
+    return {
+      results: outcome.results.map(
+        (result) => result ?? failed(problem('CONFLICT', 'The feedback was not stored.')),
+      ),
+      published: outcome.published,
+    };
   }
 
   /** Cleans and checks what needs no database. */

@@ -18,7 +18,8 @@ export interface FeedPage {
 /** What a subscriber follows: entries of other projects or traces are left out of its rows. */
 export type FeedTopic =
   | { readonly kind: 'project'; readonly projectId: string }
-  | { readonly kind: 'trace'; readonly traceId: string };
+  | { readonly kind: 'trace'; readonly traceId: string }
+  | { readonly kind: 'experiment'; readonly experimentId: string };
 
 interface PageRow {
   readonly floorXid: string;
@@ -102,7 +103,7 @@ export class FeedStore {
     limit: number,
   ): Promise<FeedPage> {
     const concerns =
-      topic.kind === 'project' ? 'project_ids @> array[$8::uuid]' : 'strpos(entries::text, $8::text) > 0';
+      topic.kind === 'trace' ? 'strpos(entries::text, $8::text) > 0' : 'project_ids @> array[$8::uuid]';
     const { rows } = await this.pool.query<PageRow>(
       `/* feed.replay_${topic.kind} */
       select f.xid::text as "floorXid", f.seq::text as "floorSeq", page.*
@@ -127,7 +128,7 @@ export class FeedStore {
         String(until.xid),
         String(until.seq),
         limit,
-        topic.kind === 'project' ? topic.projectId : topic.traceId,
+        idOf(topic),
       ],
     );
     return toPage(rows);
@@ -200,6 +201,11 @@ export class FeedStore {
       return rowCount ?? 0;
     });
   }
+}
+
+function idOf(topic: FeedTopic): string {
+  if (topic.kind === 'trace') return topic.traceId;
+  return topic.kind === 'project' ? topic.projectId : topic.experimentId;
 }
 
 function toPage(rows: readonly PageRow[]): FeedPage {

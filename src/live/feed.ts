@@ -4,8 +4,11 @@
  */
 import type { Queryable } from '../platform/db.js';
 
-/** s: a run was first heard of. e: it ended (or failed). u: it changed otherwise. f: feedback on it changed. d: it was deleted. */
-export type FeedKind = 's' | 'e' | 'u' | 'f' | 'd';
+/**
+ * s: a run was first heard of. e: it ended (or failed). u: it changed otherwise. f: feedback on it changed. d: it was deleted.
+ * x: the experiment that is its project made progress; its id stands for run and trace.
+ */
+export type FeedKind = 's' | 'e' | 'u' | 'f' | 'd' | 'x';
 
 /** [kind, index into the row's project ids, run id, trace id, feedback id (kind f only)] */
 export type FeedEntry = readonly [

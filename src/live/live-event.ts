@@ -3,6 +3,7 @@
  * interested, and each distinct filter is asked once per run.
  */
 import type { RunFilters } from '../filters/filter.js';
+import type { ExperimentProgress, ExperimentState } from '../experiments/experiment.js';
 import type { FilterableRun } from '../filters/filterable-run.js';
 import type { RunField, RunRow, RunSelection } from '../runs/run-columns.js';
 import { trustedScope } from '../tenancy/principal.js';
@@ -29,6 +30,13 @@ export type LiveEvent =
       readonly traceId: string;
       readonly bytes: number;
     }
+  /** What experiments are now. One for all changes that were read together. */
+  | {
+      readonly kind: 'ExperimentProgressed';
+      readonly position: FeedPosition;
+      readonly news: ExperimentNews;
+      readonly bytes: number;
+    }
   /** Events in the half-open range may be missing; `position` is its end. */
   | {
       readonly kind: 'Gap';
@@ -38,6 +46,16 @@ export type LiveEvent =
     }
   /** Everything up to here was delivered. */
   | { readonly kind: 'Ready'; readonly position: FeedPosition; readonly bytes: number };
+
+/** How far an experiment has come. */
+export interface ExperimentNews {
+  readonly experimentId: string;
+  readonly state: ExperimentState | null;
+  readonly stateReason: string | null;
+  /** US dollars, decimal text; null where workers have no part in it. */
+  readonly spend: string | null;
+  readonly progress: ExperimentProgress;
+}
 
 export interface LiveFilter {
   readonly filters: RunFilters;
@@ -68,6 +86,8 @@ export interface LiveRunSource {
     ids: readonly string[],
     needs: { readonly content: boolean; readonly feedback: boolean },
   ): Promise<FilterableRun[]>;
+  /** Of those that are there. Absent where nobody follows experiments. */
+  findExperimentNews?(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<ExperimentNews[]>;
   /** Those of the runs that match. */
   matchingIds(
     scope: WorkspaceScope,
@@ -116,8 +136,11 @@ export function batchSize(...interests: readonly Interest[]): number {
     : 256;
 }
 
-const concerns = (topic: FeedTopic, { entry, projectId }: PlacedEntry): boolean =>
-  topic.kind === 'project' ? projectId === topic.projectId : entry[3] === topic.traceId;
+function concerns(topic: FeedTopic, { entry, projectId }: PlacedEntry): boolean {
+  if (topic.kind === 'experiment') return projectId === topic.experimentId;
+  if (entry[0] === 'x') return false;
+  return topic.kind === 'project' ? projectId === topic.projectId : entry[3] === topic.traceId;
+}
 
 /**
  * The events of one workspace's entries for each interest, in order. A run that is gone by now makes no event:
@@ -131,20 +154,44 @@ export async function makeEvents(
 ): Promise<Map<Interest, LiveEvent[]>> {
   const scope = trustedScope(workspaceId);
   const wanted = new Map<Interest, PlacedEntry[]>();
+  const followed = new Map<Interest, PlacedEntry>();
   for (const interest of interests) {
     const concerned = entries.filter((entry) => concerns(interest.topic, entry));
-    if (concerned.length > 0) wanted.set(interest, concerned);
+    const last = concerned.at(-1);
+    if (last === undefined) continue;
+    if (interest.topic.kind === 'experiment') followed.set(interest, last);
+    else wanted.set(interest, concerned);
   }
   const matches = await askFilters(source, scope, wanted);
   const [open, masked] = await Promise.all(
     [true, false].map((content) => loadRuns(source, scope, wanted, matches, content)),
   );
-  return new Map(
+  const events = new Map(
     [...wanted].map(([interest, concerned]) => [
       interest,
       toEvents(concerned, matches.get(interest), (interest.content ? open : masked) ?? new Map()),
     ]),
   );
+  await addExperimentNews(source, scope, followed, events);
+  return events;
+}
+
+async function addExperimentNews(
+  source: LiveRunSource,
+  scope: WorkspaceScope,
+  followed: ReadonlyMap<Interest, PlacedEntry>,
+  events: Map<Interest, LiveEvent[]>,
+): Promise<void> {
+  if (followed.size === 0) return;
+  const ids = new Set([...followed.values()].map(({ projectId }) => projectId));
+  const found = new Map(
+    ((await source.findExperimentNews?.(scope, [...ids])) ?? []).map((news) => [news.experimentId, news]),
+  );
+  for (const [interest, { position, projectId }] of followed) {
+    const news = found.get(projectId);
+    if (news === undefined) continue;
+    events.set(interest, [{ kind: 'ExperimentProgressed', position, news, bytes: 4 * EVENT_BYTES }]);
+  }
 }
 
 const idsOf = (entries: Iterable<PlacedEntry>): Map<string, string> => {
@@ -233,7 +280,7 @@ function toEvents(
     const [kind, , runId, traceId, feedbackId] = entry;
     if (kind === 'd') {
       events.push({ kind: 'RunDeleted', position, runId, traceId, bytes: EVENT_BYTES });
-    } else if (passed?.has(runId) ?? true) {
+    } else if (kind !== 'x' && (passed?.has(runId) ?? true)) {
       const found = runs.get(runId);
       if (found === undefined) continue;
       events.push({ kind: KINDS[kind], position, run: found.run, feedbackId, bytes: found.bytes });
@@ -242,7 +289,7 @@ function toEvents(
   return events;
 }
 
-const KINDS: Record<Exclude<FeedKind, 'd'>, RunEventKind> = {
+const KINDS: Record<Exclude<FeedKind, 'd' | 'x'>, RunEventKind> = {
   s: 'RunStarted',
   e: 'RunEnded',
   u: 'RunUpdated',

@@ -13,7 +13,7 @@ import type { Queryable } from '../platform/db.js';
 import { SqlParams } from '../platform/sql-params.js';
 import type { RunRow, RunSelection } from '../runs/run-columns.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
-import type { LiveFilter, LiveRunSource, RunPlace } from './live-event.js';
+import type { ExperimentNews, LiveFilter, LiveRunSource, RunPlace } from './live-event.js';
 
 export interface LiveRunStoreDeps {
   readonly db: Queryable;
@@ -26,6 +26,9 @@ export interface LiveRunStoreDeps {
   };
   readonly search: {
     resolve(scope: WorkspaceScope, filters: RunFilters | undefined): Promise<SearchResolution | undefined>;
+  };
+  readonly experiments?: {
+    findNews(scope: WorkspaceScope, ids: readonly string[]): Promise<ExperimentNews[]>;
   };
 }
 
@@ -46,6 +49,10 @@ export class LiveRunStore implements LiveRunSource {
 
   constructor(deps: LiveRunStoreDeps) {
     this.#deps = deps;
+  }
+
+  async findExperimentNews(scope: WorkspaceScope, ids: readonly string[]): Promise<ExperimentNews[]> {
+    return (await this.#deps.experiments?.findNews(scope, ids)) ?? [];
   }
 
   findByIds(scope: WorkspaceScope, ids: readonly string[], selection: RunSelection): Promise<RunRow[]> {

@@ -53,6 +53,24 @@ export class LiveService {
     return this.#open(principal, { kind: 'trace', traceId }, { ...request, filters: {} });
   }
 
+  /**
+   * How far an experiment has come, whoever carries it out; changes that were read together are one event. What is no
+   * experiment of the workspace makes no progress. @throws like runEvents.
+   */
+  experimentEvents(
+    principal: Principal,
+    {
+      experimentId,
+      ...request
+    }: Pick<StreamRequest, 'after' | 'onBehind'> & { readonly experimentId: string },
+  ): Promise<AsyncIterable<LiveEvent>> {
+    return this.#open(
+      principal,
+      { kind: 'experiment', experimentId },
+      { ...request, filters: {}, fields: [] },
+    );
+  }
+
   /** Tells every subscriber that has everything how far it is; before a shutdown, so that it resumes from there. */
   checkpoint(): void {
     this.#hub.checkpoint();

@@ -18,7 +18,7 @@ const typeOf = ({ kind }: Presented): string => kind;
   resolveType: typeOf,
   description: 'Something on a live stream. `cursor` resumes behind it, with nothing lost and nothing twice.',
 })
-abstract class FeedEvent {
+export abstract class FeedEvent {
   @Field(() => String, { description: 'Opaque. Give it as `after` to go on from here.' })
   cursor!: string;
 }
@@ -70,7 +70,7 @@ class RunDeleted extends FeedEvent {
   simpleResolvers: true,
   description: 'Events between the two cursors may be missing, as the log no longer has them: query again.',
 })
-class Gap extends FeedEvent {
+export class Gap extends FeedEvent {
   @Field(() => String)
   from!: string;
 
@@ -84,7 +84,7 @@ class Gap extends FeedEvent {
   description:
     'Everything up to the cursor was delivered. First on a stream that begins now; once a stream that resumed has caught up; then now and then on a quiet one, and before the server restarts.',
 })
-class Ready extends FeedEvent {}
+export class Ready extends FeedEvent {}
 
 export const RunFeedEvent = createUnionType({
   name: 'RunFeedEvent',
@@ -104,6 +104,8 @@ export function toFeedEvent(event: LiveEvent, presentation: RunPresentation): Pr
       return { kind, cursor, from: encodeCursor(event.from), to: cursor };
     case 'Ready':
       return { kind, cursor };
+    case 'ExperimentProgressed':
+      return { kind, cursor, ...event.news };
     case 'RunDeleted':
       return { kind, cursor, runId: event.runId, traceId: event.traceId };
     case 'RunStarted':

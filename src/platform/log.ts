@@ -9,7 +9,8 @@ export function createLogger(level: string, service: string): Logger {
   return pino({
     level,
     base: { service },
-    mixin: traceFields,
+    // A new object each time: the logger adds what is logged to it.
+    mixin: () => ({ ...traceFields() }),
     redact: {
       paths: [
         '*.authorization',

@@ -56,17 +56,21 @@ export class ScheduleService {
     return ids.length === 0 ? [] : this.store.findByIds(scope, ids);
   }
 
-  /** The draft's `config` was checked by its kind. */
+  /**
+   * The draft's `config` was checked by its kind.
+   * @param said what the client sent, where the draft is not the same each time it is sent: secrets in it were sealed.
+   */
   async create(
     principal: Principal,
     draft: ScheduleDraft,
     idempotencyKey?: string | null,
+    said: unknown = draft,
   ): Promise<Result<Schedule>> {
     const scope = requireScope(principal, 'write');
     const problems = scheduleProblems(draft);
     if (problems.length > 0) return failed(...problems);
     const { idempotency, clock, ids } = this.deps;
-    const call = { mutation: 'createSchedule', key: idempotencyKey, input: draft };
+    const call = { mutation: 'createSchedule', key: idempotencyKey, input: said };
     return idempotency.once(principal, call, async (tx) => {
       const store = this.store.within(tx);
       if ((await store.count(scope, {}, MAX_SCHEDULES)) >= MAX_SCHEDULES) {

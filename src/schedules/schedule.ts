@@ -36,6 +36,12 @@ export interface ScheduleDraft {
   readonly enabled: boolean;
 }
 
+/** The settings as people may see them: what is sealed in them is blotted out. */
+export function shownConfig(config: JsonObject): JsonObject {
+  const shown = JSON.stringify(config, (key, value: unknown) => (key === 'sealed' ? '***' : value));
+  return JSON.parse(shown) as JsonObject;
+}
+
 /** A change: absent leaves. */
 export interface SchedulePatch {
   readonly name?: string | undefined;

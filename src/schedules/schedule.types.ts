@@ -1,10 +1,11 @@
 /** GraphQL types of schedules and the payloads of their mutations. */
-import { Field, ID, ObjectType, registerEnumType } from 'type-graphql';
+import { Field, ID, ObjectType, registerEnumType, Root } from 'type-graphql';
 import { connectionTypes } from '../graphql/connection.js';
 import { Node } from '../graphql/node.resolver.js';
 import { DateTimeScalar, JsonScalar, UuidScalar } from '../graphql/scalars.js';
 import { UserError } from '../graphql/user-error.js';
 import type { JsonObject } from '../ingest/run-event.js';
+import { shownConfig } from './schedule.js';
 import type { Schedule, ScheduleKind as Kind } from './schedule.js';
 
 /** The name of the type in global ids. */
@@ -37,8 +38,10 @@ export class ScheduleType extends Node {
   @Field(() => ScheduleKind)
   kind!: Kind;
 
-  @Field(() => JsonScalar, { description: 'What is done, as the mutation that made it took it.' })
-  config!: JsonObject;
+  @Field(() => JsonScalar, { description: 'What is done. Secrets are blotted out.' })
+  config(@Root() schedule: Schedule): JsonObject {
+    return shownConfig(schedule.config);
+  }
 
   @Field(() => String, { description: 'Minute, hour, day of month, month, day of week.' })
   cron!: string;

@@ -179,7 +179,7 @@ function portionOf(page: readonly FeedRow[]): { rows: FeedRow[]; changed: RunIds
     rows.push(row);
     entries += row.entries.length;
     for (const [kind, , runId] of row.entries) {
-      if (kind !== 'f') collect(kind === 'd' ? removed : changed, row.workspaceId, runId);
+      if (kind !== 'f' && kind !== 'x') collect(kind === 'd' ? removed : changed, row.workspaceId, runId);
     }
   }
   return { rows, changed, removed };

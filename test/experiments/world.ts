@@ -1,5 +1,6 @@
 /** Datasets, examples and SDK-like runs for experiments, on a whole gateway. */
 import { v7 } from 'uuid';
+import { eventually } from '../support/eventually.js';
 import type { Harness } from '../support/harness.js';
 
 export interface TestExample {
@@ -61,3 +62,168 @@ export async function ask<T>(
   if (body.errors !== undefined || body.data === undefined) throw new Error(text.slice(0, 2_000));
   return body.data as T;
 }
+
+interface Payload {
+  readonly errors: readonly { readonly code: string; readonly message: string }[];
+}
+
+/** The object a mutation made; its errors fail the test. */
+async function mutate<T>(
+  harness: Harness,
+  field: string,
+  type: string,
+  shape: string,
+  input: unknown,
+): Promise<T> {
+  const answer = await ask<Record<string, Payload & Record<string, T>>>(
+    harness,
+    `mutation ($input: ${type}!) { result: ${field}(input: $input) { ${shape} errors { code message } } }`,
+    { input },
+  );
+  const { errors, ...made } = answer['result'] ?? { errors: [] };
+  if (errors.length > 0) throw new Error(JSON.stringify(errors));
+  return Object.values(made)[0] as T;
+}
+
+/** A provider that is a server of the test's own. Its secret and prices are what the server expects by default. */
+export async function addProvider(
+  harness: Harness,
+  baseUrl: string,
+  fields: Readonly<Record<string, unknown>> = {},
+): Promise<string> {
+  const input = {
+    name: 'local',
+    kind: 'OPENAI_COMPATIBLE',
+    baseUrl,
+    secret: 'sk-test-secret-of-the-provider',
+    prices: [{ model: '*', inputPerMillion: '2.50', outputPerMillion: '10.00' }],
+    ...fields,
+  };
+  const made = await mutate<{ uuid: string }>(
+    harness,
+    'createModelProvider',
+    'CreateModelProviderInput',
+    'modelProvider { uuid }',
+    input,
+  );
+  return made.uuid;
+}
+
+export async function addEvaluator(
+  harness: Harness,
+  name: string,
+  kind: string,
+  config: unknown,
+  feedbackKey = name,
+): Promise<string> {
+  const made = await mutate<{ uuid: string }>(
+    harness,
+    'createEvaluator',
+    'CreateEvaluatorInput',
+    'evaluator { uuid }',
+    {
+      name,
+      kind,
+      feedbackKey,
+      config,
+    },
+  );
+  return made.uuid;
+}
+
+/** Config of a judge that gives a number from 0 to 1. */
+export const judgeConfig = (providerId: string, fields: Readonly<Record<string, unknown>> = {}) => ({
+  providerId,
+  model: 'judge',
+  messages: [{ role: 'user', content: 'How good is {{output}} for {{input}}?' }],
+  score: { type: 'number', min: 0, max: 1 },
+  ...fields,
+});
+
+export const STEERED = 'experiment { uuid state stateReason execution { spend spendCap } }';
+
+export interface Steered {
+  readonly uuid: string;
+  readonly state: string;
+  readonly stateReason: string | null;
+  readonly execution: { readonly spend: string; readonly spendCap: string | null };
+}
+
+export async function startExperiment(
+  harness: Harness,
+  experiment: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const made = await mutate<Steered>(harness, 'startExperiment', 'StartExperimentInput', STEERED, {
+    experiment,
+  });
+  return made.uuid;
+}
+
+export const steer = (
+  harness: Harness,
+  verb: 'pauseExperiment' | 'cancelExperiment' | 'retryFailedExperiment' | 'resumeExperiment',
+  input: Readonly<Record<string, unknown>>,
+): Promise<Steered> =>
+  mutate(
+    harness,
+    verb,
+    verb === 'resumeExperiment' ? 'ResumeExperimentInput' : 'ExperimentIdInput',
+    STEERED,
+    input,
+  );
+
+export interface Seen {
+  readonly state: string;
+  readonly stateReason: string | null;
+  readonly execution: { readonly spend: string };
+  readonly progress: {
+    readonly examples: number;
+    readonly rows: Readonly<Record<string, number>>;
+    readonly evaluators: readonly {
+      readonly feedbackKey: string;
+      readonly open: number;
+      readonly scored: number;
+      readonly failed: number;
+      readonly skipped: number;
+      readonly cached: number;
+      readonly cost: string | null;
+    }[];
+  };
+  readonly scores: readonly {
+    readonly key: string;
+    readonly n: number;
+    readonly mean: number;
+    readonly errors: number;
+  }[];
+}
+
+export async function look(harness: Harness, id: string): Promise<Seen> {
+  const { experiment } = await ask<{ experiment: Seen }>(
+    harness,
+    `query ($id: ID!) {
+      experiment(id: $id) {
+        state stateReason
+        execution { spend }
+        progress {
+          examples
+          rows { total pending running done failed cached }
+          evaluators { feedbackKey open scored failed skipped cached cost }
+        }
+        scores { key n mean errors cached }
+      }
+    }`,
+    { id },
+  );
+  return experiment;
+}
+
+/** The experiment once it is in this state. */
+export const untilState = (harness: Harness, id: string, state: string, timeoutMs = 30_000): Promise<Seen> =>
+  eventually(
+    async () => {
+      const seen = await look(harness, id);
+      if (seen.state !== state) throw new Error(`it is ${JSON.stringify(seen)}`);
+      return seen;
+    },
+    { timeoutMs, everyMs: 100 },
+  );

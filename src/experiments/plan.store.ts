@@ -1,0 +1,123 @@
+/** Laying out the units of an experiment: set-based, and safe to repeat since every unit has a natural key. */
+import type { Queryable } from '../platform/db.js';
+import type { WorkspaceScope } from '../tenancy/principal.js';
+import { rowsOf } from './experiment-rows.sql.js';
+import type { ExperimentPlace } from './experiment-rows.sql.js';
+
+export interface PlanBatch {
+  readonly experimentId: string;
+  readonly datasetId: string;
+  readonly datasetVersion: number;
+  readonly splits: readonly string[];
+  readonly repetitions: number;
+  readonly evaluatorVersionIds: readonly string[];
+  /** Of the execution: part of the runs' ids, so that planning again gives the same. */
+  readonly createdAt: string;
+  /** The example behind which to go on. */
+  readonly after: string | undefined;
+  /** Examples laid out before. */
+  readonly laidOut: number;
+}
+
+const EXAMPLES_PER_BATCH = 1_000;
+
+/** A UUIDv7 of the execution's time, so that all its runs live in one day; the rest follows from the unit. */
+export const runIdSql = (createdAt: string, unit: string): string => `(
+  lpad(to_hex((extract(epoch from ${createdAt}) * 1000)::bigint), 12, '0') || '7' || substr(md5(${unit}), 1, 3)
+  || '8' || substr(md5(${unit}), 4, 15))::uuid`;
+
+export class PlanStore {
+  /** The next examples of the pinned version. Undefined when there are no more. */
+  async planExamples(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    batch: PlanBatch,
+  ): Promise<{ readonly examples: number; readonly last: string } | undefined> {
+    const unit = `$2::text || '/' || p.id || '/' || repetition || '/0'`;
+    const { rows } = await tx.query<{ examples: number; last: string | null }>(
+      `/* experiments.plan_examples */
+      with picked as (
+        select e.id, row_number() over (order by e.id) + $9::integer as ordinal
+        from examples e
+        where e.workspace_id = $1 and e.dataset_id = $3 and e.since_version <= $4
+          and (e.until_version is null or e.until_version > $4)
+          and (cardinality($5::text[]) = 0 or e.splits && $5::text[])
+          and ($8::uuid is null or e.id > $8::uuid)
+        order by e.id
+        limit ${EXAMPLES_PER_BATCH}
+      ),
+      made as (
+        insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id)
+        -- Every example once before any a second time: an experiment that is stopped has seen all of them.
+        select $1, $2::uuid, p.id, repetition, repetition * 100001 + p.ordinal, 'pending', clock_timestamp(),
+          ${runIdSql('$10::timestamptz', unit)}
+        from picked p cross join generate_series(0, $6::integer - 1) repetition
+        on conflict do nothing
+      ),
+      to_score as (
+        insert into experiment_results (workspace_id, experiment_id, example_id, repetition, evaluator_version_id, state, available_at)
+        select $1, $2::uuid, p.id, repetition, version, 'pending', 'infinity'
+        from picked p cross join generate_series(0, $6::integer - 1) repetition cross join unnest($7::uuid[]) version
+        on conflict do nothing
+      )
+      select count(*) as examples, (array_agg(id order by id desc))[1] as last
+      from picked`,
+      [
+        scope.workspaceId,
+        batch.experimentId,
+        batch.datasetId,
+        batch.datasetVersion,
+        batch.splits,
+        batch.repetitions,
+        batch.evaluatorVersionIds,
+        batch.after ?? null,
+        batch.laidOut,
+        batch.createdAt,
+      ],
+    );
+    const [found] = rows;
+    return found?.last ? { examples: found.examples, last: found.last } : undefined;
+  }
+
+  /** Rows of runs that are there and have ended; the others are left out for good. */
+  async planRuns(tx: Queryable, place: ExperimentPlace): Promise<void> {
+    const params: unknown[] = [];
+    const runs = rowsOf({ ...place, worker: false }, params);
+    await tx.query(
+      `/* experiments.plan_runs */
+      insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at,
+        run_id, attempts, finished_at)
+      select $1::uuid, $2::uuid, m.example_id, m.repetition, row_number() over (order by m.start_time, m.run_id),
+        case when m.error then 'failed' else 'done' end, clock_timestamp(), m.run_id, 1, clock_timestamp()
+      from (${runs}) m
+      where m.status <> 'pending'
+        and not exists (
+          select from experiment_rows u
+          where u.workspace_id = $1::uuid and u.experiment_id = $2::uuid and u.run_id = m.run_id
+        )
+      on conflict do nothing`,
+      params,
+    );
+  }
+
+  /** A result per row and evaluator version that has none yet. */
+  async planResults(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    experimentId: string,
+    evaluatorVersionIds: readonly string[],
+  ): Promise<void> {
+    await tx.query(
+      `/* experiments.plan_results */
+      insert into experiment_results (workspace_id, experiment_id, example_id, repetition, evaluator_version_id, state,
+        available_at)
+      select u.workspace_id, u.experiment_id, u.example_id, u.repetition, version,
+        case u.state when 'failed' then 'skipped' else 'pending' end,
+        case u.state when 'done' then clock_timestamp() else 'infinity' end
+      from experiment_rows u cross join unnest($3::uuid[]) version
+      where u.workspace_id = $1 and u.experiment_id = $2
+      on conflict do nothing`,
+      [scope.workspaceId, experimentId, evaluatorVersionIds],
+    );
+  }
+}

@@ -3,6 +3,7 @@
  * own requests are not traced.
  */
 import { context, diag, DiagLogLevel } from '@opentelemetry/api';
+import type { DiagLogger } from '@opentelemetry/api';
 import type * as Sdk from '@opentelemetry/sdk-trace';
 import type { Logger } from './log.js';
 import type { Secret } from './secret.js';
@@ -39,6 +40,7 @@ export interface TelemetryOptions {
 /** Spans wait at most this long; beyond 2,048 of them further ones are dropped. */
 const EXPORT_EVERY_MS = 2_000;
 const EXPORT_TIMEOUT_MS = 5_000;
+const COMPLAIN_EVERY_MS = 60_000;
 
 /** Resolves with what sends the last spans and turns tracing off. */
 export async function startTelemetry(options: TelemetryOptions): Promise<() => Promise<void>> {
@@ -51,11 +53,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<() => P
       import('@opentelemetry/resources'),
       import('@opentelemetry/sdk-trace'),
     ]);
-  const warn = (message: string): void => log.warn({ telemetry: message }, 'spans could not be sent');
-  diag.setLogger(
-    { error: warn, warn, info: () => {}, debug: () => {}, verbose: () => {} },
-    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
-  );
+  diag.setLogger(complaints(log), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   const exporter = new OTLPTraceExporter({
     url: `${settings.endpoint.replace(/\/$/, '')}/v1/traces`,
     headers: Object.fromEntries(settings.headers.map(({ name, value }) => [name, value.reveal()])),
@@ -86,6 +84,17 @@ export async function startTelemetry(options: TelemetryOptions): Promise<() => P
     context.disable();
     diag.disable();
   };
+}
+
+/** A collector that is away would be complained about with every batch. */
+function complaints(log: Logger): DiagLogger {
+  let quietUntilMs = 0;
+  const warn = (message: string): void => {
+    if (performance.now() < quietUntilMs) return;
+    quietUntilMs = performance.now() + COMPLAIN_EVERY_MS;
+    log.warn({ telemetry: message }, 'spans could not be sent');
+  };
+  return { error: warn, warn, info: () => {}, debug: () => {}, verbose: () => {} };
 }
 
 function makeSampler(sdk: typeof Sdk, { sampler, ratio }: ExportSettings) {

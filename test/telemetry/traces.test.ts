@@ -1,5 +1,7 @@
 /** The spans of a gateway and a worker that are processes, as a collector receives them. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { v7 } from 'uuid';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
@@ -172,3 +174,23 @@ test('the last spans are sent before a gateway ends, and nothing of what was sen
     'x-other': '1',
   });
 });
+
+test('a collector that takes spans and never answers holds nobody up', async () => {
+  const asked: unknown[] = [];
+  const silent = createServer((request) => asked.push(request.url));
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const other = await startGateway({
+    databaseUrl: database.url,
+    env: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` },
+  });
+  const startedAt = performance.now();
+  const response = await fetch(`${other.url}/sessions`, { headers: { 'x-api-key': API_KEY } });
+  expect(response.status).toBe(200);
+  expect(performance.now() - startedAt).toBeLessThan(1_500);
+  await eventually(() => expect(asked).toContain('/v1/traces'), PATIENT);
+  const stoppedAt = performance.now();
+  await other.stop();
+  expect(performance.now() - stoppedAt).toBeLessThan(15_000);
+  silent.closeAllConnections();
+  await new Promise((resolve) => silent.close(resolve));
+}, 60_000);

@@ -144,6 +144,8 @@ export interface Harness {
 export interface HarnessOptions {
   readonly engine?: Engine;
   readonly workers?: boolean;
+  /** Default: one of its own. Dropped when the harness is closed. */
+  readonly database?: TestDatabase;
   /** As in the environment. Default: limits nobody reaches. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -158,8 +160,9 @@ export async function startHarness({
   engine = 'postgres',
   workers = false,
   env = {},
+  ...given
 }: HarnessOptions = {}): Promise<Harness> {
-  const database = await createTestDatabase();
+  const database = given.database ?? (await createTestDatabase());
   const redisUrl = await ownRedis(engine);
   const config = loadConfig({
     DATABASE_URL: database.url,
@@ -171,7 +174,15 @@ export async function startHarness({
   const lifecycle = new Lifecycle(log);
   const installation = await prepareInstallation({ config, databaseUrl: database.url, log });
   const { pepper, vaultKeys, organizationId, workspaceId, databaseRole } = installation;
-  const app = createApp({ config, databaseUrl: database.url, databaseRole, pepper, vaultKeys, log, lifecycle });
+  const app = createApp({
+    config,
+    databaseUrl: database.url,
+    databaseRole,
+    pepper,
+    vaultKeys,
+    log,
+    lifecycle,
+  });
   const server = await createGateway(app, config, lifecycle);
   const sockets = new Set<Socket>();
   server.app.server.on('connection', (socket: Socket) => {

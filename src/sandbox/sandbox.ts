@@ -8,7 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -97,6 +97,9 @@ interface Reply {
 
 const CHILD = fileURLToPath(new URL('sandbox-child.js', import.meta.url));
 const START_TIMEOUT_MS = 30_000;
+/** Deadlines a child that gets no processor is waited for. */
+const LONGEST_WAIT = 20;
+const CLOCK_TICK_MS = 10;
 /** After so many evaluations a child is replaced: a slow leak in the interpreter has no time to matter. */
 const MAX_SERVED = 1_000;
 /** Starts that may fail in a row before those who wait are told. */
@@ -189,13 +192,7 @@ export class Sandbox {
     child.state = 'busy';
     child.current = waiting;
     child.served += 1;
-    child.timer = setTimeout(() => {
-      this.#settle(
-        child,
-        stopped('killed', `It did not end in time and was killed after ${2 * timeoutMs} ms.`),
-      );
-      child.process.kill('SIGKILL');
-    }, 2 * timeoutMs);
+    this.#killAfter(child, 2 * timeoutMs, performance.now());
     child.process.send({
       ...waiting.task,
       timeoutMs,
@@ -204,6 +201,27 @@ export class Sandbox {
       maxAnswer,
       maxLog,
     });
+  }
+
+  /**
+   * Kills a child that does not answer. One that was hardly given the processor is let be for a while: it is the
+   * machine that is slow, not the code.
+   */
+  #killAfter(child: Child, waitMs: number, since: number): void {
+    const { timeoutMs } = this.limits;
+    const usedBefore = cpuMs(child.process.pid);
+    child.timer = setTimeout(() => {
+      const elapsedMs = performance.now() - since;
+      const used = cpuMs(child.process.pid);
+      const isStarved = used !== undefined && usedBefore !== undefined && used - usedBefore < waitMs / 2;
+      if (isStarved && elapsedMs < LONGEST_WAIT * timeoutMs) {
+        this.#killAfter(child, timeoutMs, since);
+        return;
+      }
+      const message = `It did not end in time and was killed after ${Math.round(elapsedMs)} ms.`;
+      this.#settle(child, stopped('killed', message));
+      child.process.kill('SIGKILL');
+    }, waitMs);
   }
 
   #settle(child: Child, outcome: SandboxOutcome): void {
@@ -321,6 +339,22 @@ function packageFolders(): string[] {
   const file = fileURLToPath(import.meta.resolve('quickjs-emscripten-core'));
   const marker = `${path.sep}node_modules${path.sep}`;
   return [file.slice(0, file.lastIndexOf(marker) + marker.length - 1)];
+}
+
+/** Processor time a process has had; undefined where the system does not tell. */
+function cpuMs(pid: number | undefined): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid ?? ''}/stat`, 'latin1');
+    // The name of the program comes before and may hold anything.
+    const [user, system] = stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .slice(11, 13)
+      .map(Number);
+    return ((user ?? 0) + (system ?? 0)) * CLOCK_TICK_MS;
+  } catch {
+    return undefined;
+  }
 }
 
 async function end(child: Child): Promise<void> {

@@ -368,7 +368,7 @@ describe('what is stopped', () => {
       'return [typeof Object.prototype.done, JSON.stringify([1]), typeof polluted, ({}).polluted === undefined, typeof other].join()',
     );
     expect(valueOf(next)).toBe('undefined,[1],undefined,true,undefined');
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
     if (reason !== 'killed' && reason !== 'crashed') expect(sandbox.pids).toEqual(before);
     else await eventually(() => expect(sandbox.pids.filter((pid) => before.includes(pid))).toHaveLength(1));
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
@@ -426,7 +426,7 @@ test('many evaluations at a time all get their own answer', async () => {
 });
 
 test('a child that does not answer is killed and replaced', async () => {
-  const box = new Sandbox({ log, processes: 1, limits: { timeoutMs: 1_000 } });
+  const box = new Sandbox({ log, processes: 1, limits: { timeoutMs: 100 } });
   try {
     expect(valueOf(await run('return 1', { box }))).toBe(1);
     const [first = 0] = box.pids;
@@ -438,6 +438,22 @@ test('a child that does not answer is killed and replaced', async () => {
     expect(valueOf(await run('return 2', { box }))).toBe(2);
     expect(box.pids).toHaveLength(1);
     expect(box.pids).not.toContain(first);
+  } finally {
+    await box.close();
+  }
+});
+
+test('a machine that is busy does not fail what is quick', async () => {
+  const box = new Sandbox({ log, processes: 1, limits: { timeoutMs: 100 } });
+  try {
+    await run('return 1', { box });
+    const [pid = 0] = box.pids;
+    process.kill(pid, 'SIGSTOP');
+    const outcome = run('return 2', { box });
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    process.kill(pid, 'SIGCONT');
+    expect(valueOf(await outcome)).toBe(2);
+    expect(box.pids).toEqual([pid]);
   } finally {
     await box.close();
   }

@@ -273,7 +273,7 @@ function createIngest(
 
 /** Language models and what else users name an address for. */
 function createModels(
-  { writes: pool, idempotency, log }: Foundation,
+  { writes: pool, idempotency, metrics, log }: Foundation,
   { config, vaultKeys, lifecycle }: AppOptions,
   runs: RunSink,
 ) {
@@ -309,6 +309,7 @@ function createModels(
       runs,
       clock,
       sleep: systemSleep,
+      metrics,
       log,
     }),
   };

@@ -18,6 +18,7 @@ import {
   trimFeed,
   trimIdempotency,
   trimJobs,
+  trimModelCalls,
 } from './upkeep/remove-expired.js';
 
 export const implementations: readonly JobImplementation<WorkerServices>[] = [
@@ -28,6 +29,7 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   sweepAttachments,
   trimJobs,
   trimIdempotency,
+  trimModelCalls,
   deleteProjectRuns,
   deleteDatasetRows,
   sweepImports,

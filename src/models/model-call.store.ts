@@ -12,6 +12,9 @@ import type { Queryable } from '../platform/db.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { ModelFailureCode } from './model-call.js';
 
+/** How long a record is kept: so long the same call is never made, nor paid for, again. */
+export const MODEL_CALL_DAYS = 90;
+
 export interface CallKey {
   readonly scope: WorkspaceScope;
   readonly callId: string;

@@ -55,7 +55,7 @@ export type ModelOutcome =
 export interface ModelCallContext {
   readonly workspaceId: string;
   /**
-   * Names this call for ever, at most 500 characters. What was answered and paid for, readable or not, is answered from
+   * Names this call, at most 500 characters; for 90 days there is no other of this name. What was answered and paid for, readable or not, is answered from
    * the record when it is asked for again; what failed otherwise is tried again.
    */
   readonly callId: string;

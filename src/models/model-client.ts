@@ -18,6 +18,7 @@ import type { Clock } from '../platform/clock.js';
 import { inWorkspace } from '../platform/db-scope.js';
 import { assertNever } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
+import type { Metrics } from '../platform/metrics.js';
 import type { Sleep } from '../platform/sleep.js';
 import { VaultError } from '../platform/vault.js';
 import { trustedScope } from '../tenancy/principal.js';
@@ -51,6 +52,7 @@ export interface ModelClientDeps {
   readonly clock: Clock;
   readonly sleep: Sleep;
   readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'modelRequests' | 'modelRequestSeconds' | 'modelWaitSeconds'>;
   /** In [0, 1): spreads attempts that would otherwise come together. */
   readonly random?: () => number;
   /** How long a claim outlives its process. Default 10 s; renewed three times as often. */
@@ -199,10 +201,12 @@ export class RecordingModelClient implements ModelClient {
 
   /** One request, within the limits. */
   async #attempt(execution: Execution, provider: CallableProvider): Promise<AttemptOutcome | CallFailure> {
-    const { gate, client, clock } = this.#deps;
+    const { gate, client, clock, metrics } = this.#deps;
     const { claim, request, context, signal } = execution;
     const key = { scope: claim.scope, providerId: provider.uuid };
+    const stopWaiting = metrics.modelWaitSeconds.startTimer();
     const entry = await gate.enter(key, provider, { patienceMs: PATIENCE_MS, signal });
+    stopWaiting();
     if (entry.kind === 'broken') {
       const message = 'The provider did not answer several calls in a row and is left alone for a while.';
       return { ...failure('PROVIDER_UNAVAILABLE', message, true), retryAfterMs: entry.retryAfterMs };
@@ -217,7 +221,10 @@ export class RecordingModelClient implements ModelClient {
       }
       execution.attempts += 1;
       execution.startedMs ??= clock.now().getTime();
+      const stopTimer = metrics.modelRequestSeconds.startTimer();
       const result = await client.attempt(provider, request, { key: requestKey(claim), signal });
+      stopTimer();
+      metrics.modelRequests.inc({ outcome: result.kind });
       await this.#note(key, result);
       return result;
     } finally {

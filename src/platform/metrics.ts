@@ -8,6 +8,8 @@ import type pg from 'pg';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
+const MODEL_SECONDS = [0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** `close` stops what is measured in the background. */
@@ -93,6 +95,24 @@ export function createMetrics(version = 'unknown') {
       help: 'From the first byte of a request to the last of its answer.',
       labelNames: ['module'] as const,
       buckets: SECONDS,
+      registers,
+    }),
+    modelRequests: new Counter({
+      name: 'tracewell_model_requests_total',
+      help: 'Requests to model providers by outcome (answered, throttled, unavailable, refused).',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
+    modelRequestSeconds: new Histogram({
+      name: 'tracewell_model_request_seconds',
+      help: 'Duration of one request to a model provider.',
+      buckets: MODEL_SECONDS,
+      registers,
+    }),
+    modelWaitSeconds: new Histogram({
+      name: 'tracewell_model_wait_seconds',
+      help: 'How long a request to a model provider stood in line for its limits.',
+      buckets: MODEL_SECONDS,
       registers,
     }),
     authFailures: new Counter({

@@ -73,6 +73,14 @@ export const trimIdempotencyJob = defineJob({
   schedule: { everyMs: HOUR_MS, payload: {} },
 });
 
+/** Records of model calls that nobody will ask for again. */
+export const trimModelCallsJob = defineJob({
+  ...upkeep,
+  name: 'model_calls.trim',
+  timeoutMs: 10 * MINUTE_MS,
+  schedule: { everyMs: 6 * HOUR_MS, payload: {} },
+});
+
 /** All runs of a deleted project, in batches. Enqueued in the transaction that deletes the project. */
 export const deleteProjectRunsJob = defineJob({
   name: 'projects.delete_runs',

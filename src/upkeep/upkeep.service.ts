@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import type { ContentReadPartitions } from '../audit/content-read-partition.store.js';
 import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
+import { MODEL_CALL_DAYS, trimModelCalls } from '../models/model-call.store.js';
 import type { Clock } from '../platform/clock.js';
 import { IDEMPOTENCY_HOURS } from '../platform/idempotency.js';
 import { trimIdempotencyRecords } from '../platform/idempotency.store.js';
@@ -113,6 +114,12 @@ export class UpkeepService {
     const { pool, clock } = this.deps;
     const until = new Date(clock.now().getTime() - IDEMPOTENCY_HOURS * HOUR_MS);
     return inBatches(signal, BATCH, (batch) => trimIdempotencyRecords(pool, until, batch));
+  }
+
+  async trimModelCalls(signal: AbortSignal): Promise<number> {
+    const { pool, clock } = this.deps;
+    const until = new Date(clock.now().getTime() - MODEL_CALL_DAYS * 24 * HOUR_MS);
+    return inBatches(signal, BATCH, (batch) => trimModelCalls(pool, until, batch));
   }
 
   /** Deletes a project's runs; `report` is told how many are gone after each batch. */

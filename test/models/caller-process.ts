@@ -58,6 +58,7 @@ const client = new RecordingModelClient({
   clock,
   sleep: systemSleep,
   log,
+  metrics: app.metrics,
   ...lease,
 });
 process.stdout.write('ready\n');

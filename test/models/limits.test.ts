@@ -208,6 +208,22 @@ test('text that cannot be stored as it is does no harm', async () => {
   expect(outcome).toMatchObject({ kind: 'answered', text: 'a\u2400b\ufffdc' });
 });
 
+test('requests are counted by what came of them', async () => {
+  const { registry } = world.harness.app.metrics;
+  const count = async (outcome: string) =>
+    Number(
+      new RegExp(`tracewell_model_requests_total{outcome="${outcome}"} (\\d+)`).exec(
+        await registry.metrics(),
+      )?.[1] ?? 0,
+    );
+  const counts = async () => [await count('answered'), await count('unavailable'), await count('throttled')];
+  const [answered = 0, unavailable = 0, throttled = 0] = await counts();
+  const providerId = await world.addProvider();
+  world.server.next({ kind: 'status', status: 500 }, { kind: 'status', status: 429 });
+  await world.client({ sleep: noSleep().sleep }).call(world.request(providerId), world.context());
+  expect(await counts()).toEqual([answered + 1, unavailable + 1, throttled + 1]);
+});
+
 test('a provider of another workspace is none', async () => {
   const providerId = await world.addProvider();
   const outcome = await world

@@ -37,6 +37,23 @@ async function storedRuns(): Promise<(StoredRun & { id: string })[]> {
 }
 const storedRun = async (id: string) => (await storedRuns()).find((run) => run.id === id);
 
+test('filters tell runs of judges from those of applications', async () => {
+  const providerId = await world.addProvider();
+  const projectName = 'with judges';
+  const trace = { projectName, name: 'judge', metadata: { evaluator: 'e' } };
+  const { runId } = await world.client().call(world.request(providerId), world.context({ trace }));
+  const list = async (filter: string): Promise<unknown> => {
+    const query = `query ($filter: String!) {
+      runs(first: 5, project: { name: "${projectName}" }, where: { filter: $filter }) { nodes { uuid } } }`;
+    const { body } = await world.harness.gql(query, { filter }, { key: world.harness.keys.full.secret });
+    return (body.data?.['runs'] as { nodes: { uuid: string }[] }).nodes.map(({ uuid }) => uuid);
+  };
+  const internal = 'and(eq(metadata_key, "tracewell.origin"), in(metadata_value, ["judge", "target"]))';
+  expect(await list(internal)).toEqual([runId]);
+  expect(await list(`not(${internal})`)).toEqual([]);
+  expect(await list('and(eq(metadata_key, "evaluator"), eq(metadata_value, "e"))')).toEqual([runId]);
+});
+
 describe.each(['openai_compatible', 'anthropic'] as const)('%s', (kind) => {
   test('a question is answered, priced, recorded and stored as a run', async () => {
     const providerId = await world.addProvider({ kind, headers: { 'x-team': 'evals' } });

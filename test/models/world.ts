@@ -66,6 +66,7 @@ export async function createWorld(
         clock: systemClock,
         sleep: systemSleep,
         log: app.log,
+        metrics: app.metrics,
         ...parts,
       }),
     addProvider: (settings = {}) => {

@@ -88,6 +88,19 @@ test('answers of repeated calls go after 24 hours', async () => {
   expect(rows.map(({ id }) => [...id])).toEqual([[23]]);
 });
 
+test('records of model calls go after 90 days', async () => {
+  for (const days of [89, 90, 91]) {
+    await pool.query(
+      `insert into model_calls (workspace_id, call_id, provider_id, model, state, claim, created_at)
+       values ($1, $2, $1, 'm', 'answered', 1, $3)`,
+      [ONE, `${days} days`, new Date(NOW.getTime() - days * 86_400_000)],
+    );
+  }
+  expect(await upkeep.trimModelCalls(signal)).toBe(2);
+  const { rows } = await pool.query('select call_id as id from model_calls');
+  expect(rows).toEqual([{ id: '89 days' }]);
+});
+
 test('the record of content reads loses months that are past its retention as a whole', async () => {
   const months = new ContentReadPartitions({ pool });
   // 30 days before NOW is the 22nd of October: September is past, October is not.

@@ -10,6 +10,7 @@ import {
   trimFeedJob,
   trimIdempotencyJob,
   trimJobsJob,
+  trimModelCallsJob,
 } from '../../src/upkeep/upkeep.jobs.js';
 import type { WorkerServices } from '../services.js';
 
@@ -32,3 +33,4 @@ export const trimIdempotency = removal(trimIdempotencyJob, (upkeep, signal) =>
   upkeep.trimIdempotency(signal),
 );
 export const trimJobs = removal(trimJobsJob, (upkeep, signal) => upkeep.trimJobs(signal));
+export const trimModelCalls = removal(trimModelCallsJob, (upkeep, signal) => upkeep.trimModelCalls(signal));

@@ -106,6 +106,16 @@ describe('exemptions', () => {
     expect([...new Set(uses)].sort()).toEqual(listed.sort());
   });
 
+  test('Prisma is not asked for single rows of tenants by its batching call', () => {
+    // It joins calls of one turn of the event loop into one statement, of different requests too: in one scope.
+    const found = sources.flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/\.(\w+)\.findUnique(?:OrThrow)?\(/g)].map(
+        ([, model]) => model,
+      ),
+    );
+    expect(found.filter((model) => model !== 'organization')).toEqual([]);
+  });
+
   test('pools that see everything are the one of the run writer', () => {
     const pools = sources.filter((file) => /\brows: 'everywhere'/.test(readFileSync(file, 'utf8')));
     expect(pools).toEqual(['src/app.ts']);

@@ -1,10 +1,10 @@
 /** A worker process's parts, over the clients and services of app.ts: job engine, handlers, health port. */
 import type pg from 'pg';
-import { Gauge } from 'prom-client';
 import { ContentReadPartitions } from '../src/audit/content-read-partition.store.js';
 import type { Config } from '../src/config.js';
 import type { DatasetCleanup } from '../src/datasets/dataset-cleanup.js';
 import type { ExperimentWorkService } from '../src/experiments/experiment-work.service.js';
+import { UnitBacklogStore } from '../src/experiments/unit-backlog.store.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
@@ -20,6 +20,7 @@ import type { RunDeleter } from '../src/upkeep/upkeep.service.js';
 import { UpkeepStore } from '../src/upkeep/upkeep.store.js';
 import { startHealthServer } from './health-server.js';
 import type { HealthServer } from './health-server.js';
+import { measure } from './measure.js';
 import { concurrency, implementations } from './registry.js';
 import { startWorkers } from './worker-group.js';
 import type { WorkerGroup } from './worker-group.js';
@@ -71,7 +72,13 @@ export async function createWorkers(
     queues: Object.keys(concurrency),
     log: app.log,
   });
-  measure(app.metrics, upkeep, engine.pool);
+  if (engine.pool !== undefined) app.metrics.watchPool('jobs', engine.pool);
+  const backlog = new UnitBacklogStore({ db: app.writes });
+  measure({
+    metrics: app.metrics,
+    partitionsAhead: () => upkeep.partitionsAhead(),
+    unitBacklog: () => backlog.read(),
+  });
   const group = await startWorkers({
     pool: app.writes,
     engine,
@@ -103,20 +110,6 @@ export async function createWorkers(
   });
   lifecycle.onStop('workers', () => group.close(GRACE_MS), GRACE_MS + 8_000);
   return group;
-}
-
-function measure(metrics: Metrics, upkeep: UpkeepService, enginePool: pg.Pool | undefined): void {
-  if (enginePool !== undefined) metrics.watchPool('jobs', enginePool);
-  new Gauge({
-    name: 'tracewell_partitions_ahead',
-    help: 'Days behind today that runs have a partition for.',
-    registers: [metrics.registry],
-    async collect() {
-      // Without a database the number of the last scrape stands; its silence has alarms of its own.
-      const ahead = await upkeep.partitionsAhead().catch(() => undefined);
-      if (ahead !== undefined) this.set(ahead);
-    },
-  });
 }
 
 /** The port probes and Prometheus ask. Ready while the process works and can reach the database. */

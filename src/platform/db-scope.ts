@@ -52,6 +52,10 @@ export const EXEMPTIONS = {
     why: 'Reads of content are written in batches, whoever read.',
     files: ['src/audit/content-read-log.ts'],
   },
+  'unit backlog': {
+    why: 'How many units of experiments wait, whoever they belong to; only their number is told.',
+    files: ['src/experiments/unit-backlog.store.ts'],
+  },
   upkeep: {
     why: 'What has expired is removed, and partitions are made, for everybody.',
     files: [

@@ -135,10 +135,13 @@ const WORKER = {
   tracewell_jobs_total: 'counter',
   tracewell_outbox_oldest_seconds: 'gauge',
   tracewell_partitions_ahead: 'gauge',
+  tracewell_units_oldest_seconds: 'gauge',
+  tracewell_units_pending: 'gauge',
 };
 /** Every label there is. Whose data it is, is none. */
 const LABELS = [
   'job',
+  'kind',
   'le',
   'module',
   'node',

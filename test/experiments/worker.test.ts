@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { v4 } from 'uuid';
+import { createClient } from 'graphql-ws';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { v4, v7 } from 'uuid';
+import { WebSocket } from 'ws';
+import { ExperimentScoresStore } from '../../src/experiments/experiment-scores.store.js';
+import { inWorkspace } from '../../src/platform/db-scope.js';
+import { trustedScope } from '../../src/tenancy/principal.js';
+import { eventually } from '../support/eventually.js';
 import { startHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 import { startModelServer } from '../support/model-server.js';
@@ -11,6 +20,7 @@ import {
   insertDataset,
   judgeConfig,
   startExperiment,
+  steer,
   untilState,
 } from './world.js';
 
@@ -18,6 +28,9 @@ let harness: Harness;
 let model: ModelServer;
 let providerId: string;
 let datasetId: string;
+/** An address experiments call; what it answers is up to the test. */
+let answer: (request: IncomingMessage, response: ServerResponse) => void;
+const address = createServer((request, response) => answer(request, response));
 const examples = Array.from({ length: 6 }, (_, index) => ({
   id: v4(),
   inputs: { question: `What is ${index} + 1?` },
@@ -32,7 +45,9 @@ beforeAll(async () => {
         ? `${Number(/(\d+) \+ 1/.exec(messages.at(-1)?.content ?? '')?.[1] ?? 0) + 1}`
         : { reasoning: 'because', score: 0.5 },
   });
-  harness = await startHarness({ workers: true, env: { OUTBOUND_ALLOWED_PRIVATE_HOSTS: model.host } });
+  await new Promise<void>((resolve) => address.listen(0, '127.0.0.1', resolve));
+  const hosts = `${model.host},127.0.0.1:${(address.address() as AddressInfo).port}`;
+  harness = await startHarness({ workers: true, env: { OUTBOUND_ALLOWED_PRIVATE_HOSTS: hosts } });
   providerId = await addProvider(harness, model.baseUrl);
   datasetId = await insertDataset(harness, examples);
 }, 60_000);
@@ -40,6 +55,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await harness.close();
   await model.close();
+  address.closeAllConnections();
+  await new Promise((resolve) => address.close(resolve));
 });
 
 const prompt = (fields: object = {}) => ({
@@ -100,4 +117,233 @@ test('a prompt is answered, scored and paid for, row by row', async () => {
     ],
   });
   expect(judge).toBeDefined();
+}, 60_000);
+
+test('what was answered and scored before is used again, and shown as no new evidence', async () => {
+  const definition = {
+    datasetId,
+    target: prompt({ model: 'cached' }),
+    evaluators: [{ name: 'exact' }, { name: 'quality' }],
+  };
+  await untilState(harness, await startExperiment(harness, { ...definition, repetitions: 2 }), 'COMPLETED');
+  const before = model.calls.length;
+  const id = await startExperiment(harness, { ...definition, repetitions: 3 });
+  const seen = await untilState(harness, id, 'COMPLETED');
+  // The third repetition is new: six answers and six judgements.
+  expect(model.calls.length - before).toBe(12);
+  expect(seen.progress.rows).toMatchObject({ done: 18, cached: 12 });
+  expect(seen.progress.evaluators).toMatchObject([
+    { feedbackKey: 'exact', scored: 18, cached: 12 },
+    { feedbackKey: 'quality', scored: 18, cached: 12 },
+  ]);
+  expect(seen.scores).toMatchObject([
+    { key: 'exact', n: 18, mean: 1 },
+    { key: 'quality', n: 18, mean: 0.5 },
+  ]);
+  const scores = await inWorkspace(harness.home.workspaceId, () =>
+    new ExperimentScoresStore({ db: harness.app.reads }).read(trustedScope(harness.home.workspaceId), id),
+  );
+  const cached = scores.filter(({ cachedFrom }) => cachedFrom !== null);
+  expect(cached).toHaveLength(12);
+  for (const row of cached) {
+    expect(row).toMatchObject({ latency: null, cost: null, cachedKeys: ['exact', 'quality'] });
+  }
+  expect(scores.filter(({ cost }) => cost !== null)).toHaveLength(6);
+}, 60_000);
+
+test('a split as of a version, against an address that fails now and then', async () => {
+  const seen: { body: unknown; secret: string | undefined }[] = [];
+  let failures = 2;
+  answer = (request, response) => {
+    let text = '';
+    request.on('data', (chunk) => (text += String(chunk)));
+    request.on('end', () => {
+      const body = JSON.parse(text) as { q: string; n: number[] };
+      seen.push({ body, secret: request.headers['x-secret'] as string | undefined });
+      if (failures-- > 0) response.writeHead(503, { 'retry-after': '0' }).end('{}');
+      else if (body.q.includes('1 + 1')) response.writeHead(400).end('{}');
+      else response.end(JSON.stringify({ result: { text: `re: ${body.q}` } }));
+    });
+  };
+  const id = await startExperiment(harness, {
+    name: 'over http',
+    datasetId,
+    asOf: { version: 1 },
+    splits: ['train'],
+    target: {
+      http: {
+        url: `http://127.0.0.1:${(address.address() as AddressInfo).port}/answer`,
+        headers: [{ name: 'X-Secret', value: 'hush' }],
+        body: { q: 'Q: {{inputs.question}}', n: [1, 2], all: '{{inputs}}' },
+        outputPath: '/result',
+      },
+    },
+    evaluators: [{ name: 'exact' }],
+  });
+  const done = await untilState(harness, id, 'COMPLETED');
+  expect(done.progress.rows).toMatchObject({ total: 4, done: 3, failed: 1 });
+  expect(done.progress.evaluators).toMatchObject([{ scored: 0, failed: 3, skipped: 1 }]);
+  expect(seen).toHaveLength(6);
+  expect(seen[0]?.secret).toBe('hush');
+  expect(seen.map(({ body }) => (body as { all: object }).all)).toContainEqual({
+    question: 'What is 2 + 1?',
+  });
+  const { experiment } = await ask<{
+    experiment: { execution: { target: unknown }; rows: { nodes: unknown[] } };
+  }>(
+    harness,
+    `query ($id: ID!) { experiment(id: $id) { execution { target }
+      rows(first: 9, where: { failed: true }) { nodes { error { code } run { error outputs } } } } }`,
+    { id },
+  );
+  expect(JSON.stringify(experiment.execution.target)).not.toMatch(/hush|sealed/);
+  expect(experiment.rows.nodes).toEqual([
+    {
+      error: { code: 'TARGET_REFUSED' },
+      run: { error: 'TARGET_REFUSED: The target answered with status 400.', outputs: null },
+    },
+  ]);
+  // What failed is tried again with a run of its own; what the evaluator cannot work on fails again.
+  await steer(harness, 'retryFailedExperiment', { id });
+  const again = await untilState(harness, id, 'COMPLETED');
+  expect(again.progress.rows).toMatchObject({ total: 4, done: 3, failed: 1 });
+  expect(seen).toHaveLength(7);
+}, 60_000);
+
+test('runs that are there are scored in place', async () => {
+  const key = harness.keys.first.secret;
+  const session = await harness.http('/sessions', {
+    key,
+    body: { name: 'by sdk', reference_dataset_id: datasetId },
+  });
+  const { id } = session.body as { id: string };
+  const post = examples.map((example, index) => {
+    const runId = v7();
+    return {
+      id: runId,
+      trace_id: runId,
+      name: 'Target',
+      run_type: 'chain',
+      session_name: 'by sdk',
+      start_time: new Date(Date.now() - 5_000).toISOString(),
+      end_time: new Date(Date.now() - 4_000).toISOString(),
+      reference_example_id: example.id,
+      inputs: example.inputs,
+      ...(index === 0
+        ? { error: 'boom' }
+        : { outputs: { output: index === 1 ? 'wrong' : example.outputs.answer } }),
+    };
+  });
+  await harness.http('/runs/batch', { key, body: { post, patch: [] } });
+  await startExperiment(harness, { target: { runs: { experimentId: id } }, evaluators: [{ name: 'exact' }] });
+  const seen = await untilState(harness, id, 'COMPLETED');
+  expect(seen.progress.rows).toMatchObject({ total: 6, done: 5, failed: 1 });
+  expect(seen.scores).toMatchObject([{ key: 'exact', n: 5, mean: 0.8 }]);
+  // Once more with another evaluator: nothing is scored twice.
+  await startExperiment(harness, {
+    target: { runs: { experimentId: id } },
+    evaluators: [{ name: 'exact' }, { name: 'quality' }],
+  });
+  const more = await untilState(harness, id, 'COMPLETED');
+  expect(more.scores).toMatchObject([
+    { key: 'exact', n: 5 },
+    { key: 'quality', n: 5 },
+  ]);
+  expect(more.progress.evaluators.map(({ scored }) => scored)).toEqual([5, 5]);
+}, 60_000);
+
+test('the spend cap pauses with a reason, a higher one goes on, and cancelling ends it', async () => {
+  const id = await startExperiment(harness, {
+    datasetId,
+    target: prompt({ model: 'capped' }),
+    evaluators: [{ name: 'quality' }],
+    repetitions: 4,
+    concurrency: 1,
+    useCache: false,
+    spendCap: '0.0001',
+  });
+  const paused = await untilState(harness, id, 'PAUSED');
+  expect(paused.stateReason).toBe('The spend cap of $0.0001 is reached.');
+  expect(paused.progress.rows.done).toBeLessThan(24);
+  const spent = Number(paused.execution.spend);
+  expect(spent).toBeGreaterThanOrEqual(0.0001);
+  const calls = model.calls.length;
+  await expect(steer(harness, 'resumeExperiment', { id })).rejects.toThrow('spend cap');
+  expect((await steer(harness, 'resumeExperiment', { id, spendCap: '10' })).state).toBe('RUNNING');
+  await eventually(() => expect(model.calls.length).toBeGreaterThan(calls));
+  expect((await steer(harness, 'pauseExperiment', { id })).state).toBe('PAUSED');
+  await expect(steer(harness, 'pauseExperiment', { id })).rejects.toThrow('CONFLICT');
+  expect((await steer(harness, 'cancelExperiment', { id })).state).toBe('CANCELLED');
+  await expect(steer(harness, 'resumeExperiment', { id })).rejects.toThrow('CONFLICT');
+}, 60_000);
+
+test('followers are told of every step, and resume without loss', async () => {
+  const id = await startExperiment(harness, {
+    datasetId,
+    target: prompt({ model: 'followed' }),
+    evaluators: [{ name: 'exact' }],
+    repetitions: 8,
+    concurrency: 1,
+    useCache: false,
+  });
+  const client = createClient({
+    url: harness.socketUrl,
+    webSocketImpl: WebSocket,
+    connectionParams: { 'x-api-key': harness.keys.first.secret },
+  });
+  const query = `subscription ($id: ID!, $after: String) { experimentEvents(experimentId: $id, after: $after) {
+    __typename ... on ExperimentProgressed { cursor state spend progress { rows { done } } } ... on Ready { cursor } } }`;
+  const follow = async (after?: string): Promise<{ state?: string; cursor: string; done?: number }[]> => {
+    const events: { state?: string; cursor: string; done?: number }[] = [];
+    for await (const { data } of client.iterate<{
+      experimentEvents: { cursor: string; state?: string; progress?: { rows: { done: number } } };
+    }>({ query, variables: { id, after: after ?? null } })) {
+      if (data == null) throw new Error('no data');
+      const { cursor, state, progress } = data.experimentEvents;
+      events.push({
+        cursor,
+        ...(state !== undefined && { state }),
+        ...(progress && { done: progress.rows.done }),
+      });
+      if (state === 'COMPLETED') return events;
+    }
+    return events;
+  };
+  const live = await follow();
+  expect(live.at(-1)).toMatchObject({ state: 'COMPLETED', done: 48 });
+  const done = live.flatMap((event) => event.done ?? []);
+  expect(done).toEqual([...done].sort((a, b) => a - b));
+  const resumed = await follow(live[0]?.cursor);
+  expect(resumed.at(-1)).toMatchObject({ state: 'COMPLETED', done: 48 });
+  await client.dispose();
+}, 60_000);
+
+test('a schedule starts an experiment per due time', async () => {
+  const input = {
+    schedule: { name: 'nightly', cron: '0 3 * * *', timezone: 'Europe/Berlin' },
+    experiment: { datasetId, target: prompt({ model: 'nightly' }), evaluators: [{ name: 'exact' }] },
+  };
+  const { made } = await ask<{ made: { schedule: { uuid: string; nextRunAt: string }; errors: unknown[] } }>(
+    harness,
+    `mutation ($input: CreateExperimentScheduleInput!) {
+      made: createExperimentSchedule(input: $input) { schedule { uuid nextRunAt config } errors { message } } }`,
+    { input },
+  );
+  expect(made.errors).toEqual([]);
+  const fire = (dueAt: string) =>
+    inWorkspace(harness.home.workspaceId, () =>
+      harness.app.schedules.fire(harness.home.workspaceId, made.schedule.uuid, dueAt),
+    );
+  await fire('2026-11-21 02:00:00+00');
+  await fire('2026-11-21 02:00:00+00');
+  await fire('2026-11-22 02:00:00+00');
+  const { experiments } = await ask<{ experiments: { nodes: { uuid: string; name: string }[] } }>(
+    harness,
+    `{ experiments(first: 10, nameContains: "nightly") { nodes { uuid name } } }`,
+  );
+  expect(experiments.nodes.map(({ name }) => name)).toEqual([
+    'nightly 2026-11-22 02:00',
+    'nightly 2026-11-21 02:00',
+  ]);
+  for (const { uuid } of experiments.nodes) await untilState(harness, uuid, 'COMPLETED');
 }, 60_000);

@@ -1,7 +1,19 @@
 /** Datasets, examples and SDK-like runs for experiments, on a whole gateway. */
 import { v7 } from 'uuid';
 import { eventually } from '../support/eventually.js';
-import type { Harness } from '../support/harness.js';
+import type { GraphqlAnswer, Harness } from '../support/harness.js';
+
+/** Where experiments are tried: a harness, or processes. */
+export interface Site {
+  readonly database: Harness['database'];
+  readonly home: { readonly workspaceId: string };
+  readonly keys: { readonly first: { readonly secret: string } };
+  gql(
+    query: string,
+    variables?: Readonly<Record<string, unknown>>,
+    options?: { readonly key?: string | undefined },
+  ): Promise<GraphqlAnswer>;
+}
 
 export interface TestExample {
   readonly id: string;
@@ -12,7 +24,7 @@ export interface TestExample {
 
 /** A dataset with one version that holds these examples. Returns its id. */
 export async function insertDataset(
-  { database, home }: Harness,
+  { database, home }: Site,
   examples: readonly TestExample[],
   name = 'questions',
 ): Promise<string> {
@@ -53,7 +65,7 @@ export async function insertDataset(
 
 /** The data of a query that must succeed. */
 export async function ask<T>(
-  harness: Harness,
+  harness: Site,
   query: string,
   variables: Readonly<Record<string, unknown>> = {},
   key = harness.keys.first.secret,
@@ -69,7 +81,7 @@ interface Payload {
 
 /** The object a mutation made; its errors fail the test. */
 async function mutate<T>(
-  harness: Harness,
+  harness: Site,
   field: string,
   type: string,
   shape: string,
@@ -87,7 +99,7 @@ async function mutate<T>(
 
 /** A provider that is a server of the test's own. Its secret and prices are what the server expects by default. */
 export async function addProvider(
-  harness: Harness,
+  harness: Site,
   baseUrl: string,
   fields: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
@@ -110,7 +122,7 @@ export async function addProvider(
 }
 
 export async function addEvaluator(
-  harness: Harness,
+  harness: Site,
   name: string,
   kind: string,
   config: unknown,
@@ -150,7 +162,7 @@ export interface Steered {
 }
 
 export async function startExperiment(
-  harness: Harness,
+  harness: Site,
   experiment: Readonly<Record<string, unknown>>,
 ): Promise<string> {
   const made = await mutate<Steered>(harness, 'startExperiment', 'StartExperimentInput', STEERED, {
@@ -160,7 +172,7 @@ export async function startExperiment(
 }
 
 export const steer = (
-  harness: Harness,
+  harness: Site,
   verb: 'pauseExperiment' | 'cancelExperiment' | 'retryFailedExperiment' | 'resumeExperiment',
   input: Readonly<Record<string, unknown>>,
 ): Promise<Steered> =>
@@ -197,7 +209,7 @@ export interface Seen {
   }[];
 }
 
-export async function look(harness: Harness, id: string): Promise<Seen> {
+export async function look(harness: Site, id: string): Promise<Seen> {
   const { experiment } = await ask<{ experiment: Seen }>(
     harness,
     `query ($id: ID!) {
@@ -218,7 +230,7 @@ export async function look(harness: Harness, id: string): Promise<Seen> {
 }
 
 /** The experiment once it is in this state. */
-export const untilState = (harness: Harness, id: string, state: string, timeoutMs = 30_000): Promise<Seen> =>
+export const untilState = (harness: Site, id: string, state: string, timeoutMs = 30_000): Promise<Seen> =>
   eventually(
     async () => {
       const seen = await look(harness, id);

@@ -334,11 +334,16 @@ function flags(): string[] {
   return [...common, '--permission', '--allow-worker', ...readable];
 }
 
-/** Where the interpreter's packages are. */
+/** Where the interpreter's packages are looked for, and where they really are: either may be a link. */
 function packageFolders(): string[] {
+  const folders: string[] = [];
+  for (let folder = path.dirname(CHILD); ; folder = path.dirname(folder)) {
+    folders.push(path.join(folder, 'node_modules'));
+    if (folder === path.dirname(folder)) break;
+  }
   const file = fileURLToPath(import.meta.resolve('quickjs-emscripten-core'));
   const marker = `${path.sep}node_modules${path.sep}`;
-  return [file.slice(0, file.lastIndexOf(marker) + marker.length - 1)];
+  return [...new Set([...folders, file.slice(0, file.indexOf(marker) + marker.length - 1)])];
 }
 
 /** Processor time a process has had; undefined where the system does not tell. */

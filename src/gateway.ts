@@ -24,6 +24,8 @@ import { LiveService } from './live/live.service.js';
 import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
 import { datasetFileRoutes } from './rest/dataset-files.routes.js';
+import { datasetRoutes } from './rest/datasets.routes.js';
+import { exampleRoutes, exampleUploadRoutes } from './rest/examples.routes.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';
 import { publicRoutes } from './rest/public.routes.js';
@@ -52,8 +54,19 @@ function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
     feedbackRoutes({ feedback, configs: app.feedbackConfigs, tokens: app.feedbackTokens, clock, publicUrl }),
     publicRoutes({ runs, feedback, shares, reader, publicUrl }),
     workspaceRoutes({ workspaces }),
-    datasetFileRoutes({ imports: app.imports, exports: app.exports }),
+    ...datasetModules(app, publicUrl),
     runV2Routes({ runs, threads, projects, shares, reader, cursors, clock, publicUrl }),
+  ];
+}
+
+function datasetModules(app: App, publicUrl: string | undefined): RouteModule[] {
+  const { datasets, examples, lineage, attachments, exports, imports, projects, ids, datasetShares } = app;
+  const exampleOptions = { datasets, examples, lineage, attachments, ids, publicUrl };
+  return [
+    datasetRoutes({ datasets, examples, exports, lineage, shares: datasetShares, projects }),
+    datasetFileRoutes({ imports, exports }),
+    exampleRoutes(exampleOptions),
+    exampleUploadRoutes(exampleOptions),
   ];
 }
 

@@ -8,6 +8,8 @@ import type { Keyset, PageWindow, SortDirection } from '../platform/keyset.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { Example } from './dataset.js';
+import { exampleConditionSql } from './example-filter.js';
+import type { ExampleCondition } from './example-filter.js';
 
 /** An example as a caller may see it: without the content scope, content is null and there are no attachments. */
 export type ShownExample = Omit<Example, 'inputs'> & { readonly inputs: string | null };
@@ -24,6 +26,8 @@ export interface ExampleFilter {
   /** Texts that all occur in inputs or outputs, in any case. Content. */
   readonly search?: readonly string[] | undefined;
   readonly sourceRunIds?: readonly string[] | undefined;
+  /** In the filter language. */
+  readonly where?: ExampleCondition | undefined;
 }
 
 export const EXAMPLE_ORDERS = ['CREATED_AT', 'MODIFIED_AT', 'ID', 'RANDOM'] as const;
@@ -91,6 +95,7 @@ function conditions(
   if (filter.sourceRunIds !== undefined) {
     all.push(`e.source_run_id = any(${bind(filter.sourceRunIds, 'uuid[]')})`);
   }
+  if (filter.where !== undefined) all.push(exampleConditionSql(filter.where, bind));
   for (const text of filter.search ?? []) {
     const part = `lower(${bind(text, 'text')})`;
     all.push(`(strpos(lower(e.inputs::text), ${part}) > 0 or strpos(lower(e.outputs::text), ${part}) > 0)`);
@@ -144,7 +149,7 @@ export class ExampleStore {
     const measured =
       maxBytes === undefined
         ? page
-        : `select p.*, p.bytes, coalesce(sum(p.bytes) over (order by p.id rows between unbounded preceding and 1 preceding), 0) as bytes_before
+        : `select p.*, coalesce(sum(p.bytes) over (order by p.id rows between unbounded preceding and 1 preceding), 0) as bytes_before
            from (select q.*, octet_length(q.inputs::text) + coalesce(octet_length(q.outputs::text), 0) as bytes from (${page}) q) p`;
     const { rows } = await this.db.query<ExampleRecord>(
       `/* examples.page */

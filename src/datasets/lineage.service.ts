@@ -120,6 +120,28 @@ export class LineageService {
     });
   }
 
+  /** Copies files of runs for examples, by `run id/name`; those that are not there are left out. Content. */
+  async copyRunFiles(
+    principal: Principal,
+    wanted: readonly { readonly runId: string; readonly name: string }[],
+  ): Promise<Map<string, ExampleAttachment>> {
+    const scope = requireScope(principal, 'write');
+    requireScope(principal, 'content');
+    const sources = wanted.map(({ runId, name }) => ({ ownerId: runId, name, newId: this.#deps.ids.uuid() }));
+    const copies = await this.#copyFiles(this.#deps.pool, scope, sources);
+    return new Map(
+      sources.flatMap(({ ownerId, name, newId }) => {
+        const copy = copies.get(newId);
+        return copy === undefined ? [] : [[`${ownerId}/${name}`, copy] as const];
+      }),
+    );
+  }
+
+  /** Removes files that were stored for examples which then were not written. */
+  async discardFiles(principal: Principal, ids: readonly string[]): Promise<void> {
+    await deleteAttachments(this.#deps.pool, requireScope(principal, 'write'), ids);
+  }
+
   async #known(scope: WorkspaceScope, datasetId: string, runIds: readonly string[]): Promise<Set<string>> {
     if (runIds.length === 0) return new Set();
     const found = await this.#deps.examples.findSources(scope, datasetId, runIds);

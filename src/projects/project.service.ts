@@ -23,7 +23,7 @@ import type {
 import type { ProjectStatsStore } from './project-stats.store.js';
 import { needsStats } from './project-stats.store.js';
 import { deleteProjectRow } from './project.store.js';
-import type { ProjectListRequest, ProjectStore } from './project.store.js';
+import type { DatasetExperiments, ProjectListRequest, ProjectStore } from './project.store.js';
 
 /** Hands the removal of a project's runs to a job, in the transaction that deletes the project. */
 export interface ProjectDeletionQueue {
@@ -116,6 +116,15 @@ export class ProjectService {
     const scope = requireScope(principal, 'read');
     if (names.includes(DEFAULT_PROJECT)) await this.ensureDefault(scope);
     return names.length === 0 ? [] : this.deps.projects.findByNames(scope, [...new Set(names)]);
+  }
+
+  /** By dataset: how many experiments it has, and when the last one started. */
+  async experimentsOf(
+    principal: Principal,
+    datasetIds: readonly string[],
+  ): Promise<Map<string, DatasetExperiments>> {
+    const scope = requireScope(principal, 'read');
+    return datasetIds.length === 0 ? new Map() : this.deps.projects.experimentsOf(scope, datasetIds);
   }
 
   /** Statistics of projects over runs that start at `since` or later. Projects without such runs are left out. */

@@ -10,6 +10,11 @@ const COLUMNS = `p.id as uuid, p.name, p.description, p.extra, p.reference_datas
 
 export type ProjectOrder = 'CREATED_AT' | 'NAME';
 
+export interface DatasetExperiments {
+  readonly count: number;
+  readonly lastStartTime: string | null;
+}
+
 export interface ProjectListRequest {
   readonly filter: ProjectFilter;
   readonly order: ProjectOrder;
@@ -85,6 +90,23 @@ export class ProjectStore {
       params,
     );
     return rows[0]?.found ?? 0;
+  }
+
+  /** By dataset: how many experiments it has, and when the last one started. */
+  async experimentsOf(
+    scope: WorkspaceScope,
+    datasetIds: readonly string[],
+  ): Promise<Map<string, DatasetExperiments>> {
+    const { rows } = await this.db.query<DatasetExperiments & { datasetId: string }>(
+      `/* projects.experiments_of */
+      select reference_dataset_id as "datasetId", count(*)::int as count, max(start_time) as "lastStartTime"
+      from projects
+      where workspace_id = $1 and reference_dataset_id = any($2::uuid[])
+      group by reference_dataset_id
+      limit $3`,
+      [scope.workspaceId, datasetIds, datasetIds.length],
+    );
+    return new Map(rows.map(({ datasetId, ...found }) => [datasetId, found]));
   }
 
   async findByIds(scope: WorkspaceScope, ids: readonly string[]): Promise<Project[]> {

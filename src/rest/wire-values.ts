@@ -4,6 +4,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { parseWireTime } from '../ingest/wire-time.js';
 import { AppError, assertNever, type ErrorCode } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
@@ -99,6 +100,19 @@ export class Query {
       if (!isUuid(value)) throw new AppError('UNPROCESSABLE', `${name} must be UUIDs.`);
       return value.toLowerCase();
     });
+  }
+
+  /** A JSON object as text. */
+  json(name: string): JsonObject | undefined {
+    const text = this.one(name);
+    if (text === undefined || text === '') return undefined;
+    try {
+      const value = JSON.parse(text) as JsonValue;
+      if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
+    } catch {
+      // Said below.
+    }
+    throw new AppError('UNPROCESSABLE', `${name} must be a JSON object.`);
   }
 
   time(name: string): string | undefined {

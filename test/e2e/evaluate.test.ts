@@ -1,0 +1,219 @@
+/**
+ * The unmodified client's `evaluate()` over a dataset made from tau-bench, against the product as processes: what it
+ * sends comes back equal through its own reads and through GraphQL.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { Client, Example, Run } from 'langsmith';
+import { evaluate } from 'langsmith/evaluation';
+import { loadConversations } from '../support/tau-bench.js';
+import type { Conversation } from '../support/tau-bench.js';
+import { eventually } from '../support/eventually.js';
+import { startProduct } from './product.js';
+import type { Product } from './product.js';
+
+const conversations = loadConversations();
+const withData = conversations === undefined ? test.skip : test;
+if (conversations === undefined)
+  process.stdout.write('tau-bench is not beside the project: evaluate() is skipped.\n');
+
+const DATASET = 'tau-bench airline';
+const REPETITIONS = 2;
+const TASKS = 25;
+
+let product: Product;
+let client: Client;
+const byTask = new Map<number, Conversation[]>();
+
+beforeAll(async () => {
+  product = await startProduct();
+  client = product.client();
+  for (const conversation of conversations ?? []) {
+    if (conversation.task_id >= TASKS) continue;
+    const trials = byTask.get(conversation.task_id) ?? [];
+    trials[conversation.trial] = conversation;
+    byTask.set(conversation.task_id, trials);
+  }
+});
+afterAll(() => product.close());
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+interface Stats {
+  run_count: number;
+  reference_dataset_id: string;
+  feedback_stats: Record<string, { n: number; avg: number }>;
+  session_feedback_stats: Record<string, { n: number; avg: number }>;
+}
+
+/** Statistics as they go over the wire; the client's type has them as plain objects. */
+const statsOf = async (projectName: string): Promise<Stats> =>
+  (await client.readProject({ projectName, includeStats: true })) as unknown as Stats;
+
+/** What the recorded agent answered, the next trial of a task at each call. */
+function recordedAgent(
+  offset: number,
+): (inputs: { task_id: number }) => Promise<{ reward: number; turns: number }> {
+  const calls = new Map<number, number>();
+  return async ({ task_id: task }) => {
+    const call = calls.get(task) ?? 0;
+    calls.set(task, call + 1);
+    const trial = byTask.get(task)?.[offset + (call % REPETITIONS)];
+    if (trial === undefined) throw new Error('no such trial');
+    await Promise.resolve();
+    return { reward: trial.reward, turns: trial.traj.length };
+  };
+}
+
+const rewarded = ({ run }: { run: Run }) => ({
+  key: 'reward',
+  score: (run.outputs as { reward: number }).reward,
+  comment: 'as recorded',
+});
+const short = ({ run, example }: { run: Run; example: Example }) => ({
+  key: 'short',
+  score: (run.outputs as { turns: number }).turns <= (example.outputs as { turns: number }).turns,
+});
+const meanReward = ({ runs }: { runs: Run[] }) => ({
+  key: 'mean_reward',
+  score: runs.reduce((sum, { outputs }) => sum + (outputs as { reward: number }).reward, 0) / runs.length,
+});
+
+const run = (prefix: string, offset: number) =>
+  evaluate(recordedAgent(offset), {
+    data: DATASET,
+    evaluators: [rewarded, short],
+    summaryEvaluators: [meanReward],
+    numRepetitions: REPETITIONS,
+    maxConcurrency: 4,
+    experimentPrefix: prefix,
+    metadata: { model: 'gpt-4o', trials: `${offset}-${offset + 1}` },
+    client,
+  });
+
+withData('evaluate() with repetitions, row and summary evaluators comes back whole', async () => {
+  const dataset = await client.createDataset(DATASET, {
+    description: 'fifty tasks, four trials',
+    metadata: { origin: 'tau' },
+  });
+  await client.createExamples(
+    [...byTask.values()].map(([first]) => ({
+      dataset_id: dataset.id,
+      inputs: { task_id: first!.task_id, instruction: first!.info.task.instruction },
+      outputs: { turns: first!.traj.length },
+      metadata: { user: first!.info.task.user_id },
+      split: first!.task_id % 2 === 0 ? 'even' : 'odd',
+    })),
+  );
+  const examples = await collect(client.listExamples({ datasetId: dataset.id }));
+  expect(examples).toHaveLength(TASKS);
+
+  const results = await run('trials-0-1', 0);
+  expect(results.results).toHaveLength(TASKS * REPETITIONS);
+  await client.awaitPendingTraceBatches();
+
+  // The client's own reads.
+  const runs = await eventually(async () => {
+    const found = await collect(client.listRuns({ projectName: results.experimentName, isRoot: true }));
+    expect(found).toHaveLength(TASKS * REPETITIONS);
+    expect(found.every(({ end_time: end }) => end)).toBe(true);
+    return found;
+  });
+  const expected = new Map(results.results.map((result) => [result.run.id, result]));
+  for (const found of runs) {
+    const result = expected.get(found.id)!;
+    expect(found.outputs).toEqual(result.run.outputs);
+    expect(found.reference_example_id).toBe(result.example.id);
+  }
+  const project = await eventually(async () => {
+    const read = await statsOf(results.experimentName);
+    expect(read.feedback_stats['reward']?.n).toBe(TASKS * REPETITIONS);
+    return read;
+  });
+  const rewards = results.results.map(({ run: { outputs } }) => (outputs as { reward: number }).reward);
+  const mean = rewards.reduce((sum, reward) => sum + reward, 0) / rewards.length;
+  expect(project.feedback_stats['reward']?.avg).toBeCloseTo(mean, 6);
+  expect(project.session_feedback_stats['mean_reward']?.avg).toBeCloseTo(mean, 4);
+  expect(project.reference_dataset_id).toBe(dataset.id);
+  expect(project.run_count).toBe(TASKS * REPETITIONS);
+
+  // The same through GraphQL.
+  const { experiment } = await product.query<{
+    experiment: {
+      kind: string;
+      datasetId: string;
+      metadata: Record<string, unknown>;
+      scores: { key: string; n: number; mean: number; errors: number }[];
+      rows: {
+        nodes: {
+          exampleId: string;
+          repetition: number;
+          run: { uuid: string; outputs: { reward: number; turns: number } };
+          scores: { key: string; score: number }[];
+        }[];
+      };
+    };
+  }>(
+    `query ($name: String!) {
+      experiment(name: $name) {
+        kind datasetId metadata
+        scores { key n mean errors }
+        rows(first: 100) { nodes { exampleId repetition run { uuid outputs } scores { key score } } }
+      }
+    }`,
+    { name: results.experimentName },
+  );
+  expect(experiment).toMatchObject({
+    kind: 'CLIENT',
+    datasetId: dataset.id,
+    metadata: { model: 'gpt-4o', trials: '0-1', num_repetitions: REPETITIONS },
+  });
+  const rows = experiment.rows.nodes;
+  expect(rows).toHaveLength(TASKS * REPETITIONS);
+  expect(rows.map(({ exampleId, repetition }) => `${exampleId} ${repetition}`).sort()).toEqual(
+    examples.flatMap(({ id }) => [`${id} 0`, `${id} 1`]).sort(),
+  );
+  for (const row of rows) {
+    const result = expected.get(row.run.uuid)!;
+    expect(row.run.outputs).toEqual(result.run.outputs);
+    const { reward, turns } = row.run.outputs;
+    const reference = result.example.outputs as { turns: number };
+    expect(row.scores.map(({ key, score }) => [key, score]).sort()).toEqual([
+      ['reward', reward],
+      ['short', turns <= reference.turns ? 1 : 0],
+    ]);
+  }
+  expect(experiment.scores.map(({ key, n, errors }) => [key, n, errors]).sort()).toEqual([
+    ['reward', TASKS * REPETITIONS, 0],
+    ['short', TASKS * REPETITIONS, 0],
+  ]);
+});
+
+withData('two experiments of one agent do not differ, and the gate lets the second pass', async () => {
+  const [baseline] = await collect(client.listProjects({ referenceDatasetName: DATASET }));
+  const second = await run('trials-2-3', 2);
+  await client.awaitPendingTraceBatches();
+  await eventually(async () => {
+    const read = await statsOf(second.experimentName);
+    expect(read.feedback_stats['reward']?.n).toBe(TASKS * REPETITIONS);
+  });
+  const { evaluateGate } = await product.query<{
+    evaluateGate: { evaluation: { verdict: string; report: { outcomes: { findings: { n: number }[] }[] } } };
+  }>(
+    `mutation ($input: EvaluateGateInput!) {
+      evaluateGate(input: $input) { evaluation { verdict report { outcomes { findings { metric n reason } } } } errors { message } }
+    }`,
+    {
+      input: {
+        candidate: { name: second.experimentName },
+        baseline: { name: baseline!.name },
+        rules: [{ kind: 'no_regression', metrics: ['reward'] }],
+      },
+    },
+  );
+  expect(evaluateGate.evaluation).toMatchObject({ verdict: 'PASS' });
+  expect(evaluateGate.evaluation.report.outcomes[0]!.findings[0]!.n).toBe(TASKS);
+});

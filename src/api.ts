@@ -1,5 +1,17 @@
 /** The GraphQL API over the services of app.ts: resolver instances, schema, and how an operation is run. */
 import type { App } from './app.js';
+import { DATASET_NODE } from './datasets/dataset.inputs.js';
+import { DatasetLoaders } from './datasets/dataset.loaders.js';
+import { DatasetResolver } from './datasets/dataset.resolver.js';
+import {
+  DatasetDiffResolver,
+  DatasetExamplesResolver,
+  DatasetImportResolver,
+  ExampleDifferenceResolver,
+  RunExamplesResolver,
+} from './datasets/example-places.resolver.js';
+import { ExampleResolver } from './datasets/example.resolver.js';
+import { EXAMPLE_NODE } from './datasets/example.types.js';
 import { ComparisonResolver } from './comparison/comparison.resolver.js';
 import { EvaluatorLoaders } from './evaluators/evaluator.loaders.js';
 import { EvaluatorResolver, EvaluatorVersionResolver } from './evaluators/evaluator.resolver.js';
@@ -56,6 +68,35 @@ import { ViewerResolver } from './tenancy/viewer.resolver.js';
 import { WorkspaceResolver, workspaceNodes } from './tenancy/workspace.resolver.js';
 import { ThreadResolver } from './threads/thread.resolver.js';
 
+/** Datasets and examples, and where other types lead to them. */
+function datasetResolvers(app: App, links: AttachmentLinks, publicUrl: string | undefined) {
+  const { cursors, datasets, examples, imports, lineage, datasetShares: shares } = app;
+  const loaders: LoaderFactory<DatasetLoaders> = (context) =>
+    new DatasetLoaders({ datasets, examples, shares, principal: requirePrincipal(context) });
+  const places = { examples, imports, cursors, links, loaders };
+  const dataset = new DatasetResolver({
+    datasets,
+    examples,
+    imports,
+    lineage,
+    shares,
+    cursors,
+    loaders,
+    publicUrl,
+  });
+  const example = new ExampleResolver({ examples, lineage, links, loaders });
+  const all = [
+    dataset,
+    example,
+    new DatasetDiffResolver(places),
+    new DatasetExamplesResolver(places),
+    new DatasetImportResolver(places),
+    new ExampleDifferenceResolver(places),
+    new RunExamplesResolver(places),
+  ];
+  return { dataset, example, all };
+}
+
 export function createApi(app: App, publicUrl: string | undefined, trusted = NO_TRUSTED_DOCUMENTS) {
   const { cursors, runs, projects, jobs, keys, workspaces, members, feedback } = app;
   const projectLoaders: LoaderFactory<ProjectLoaders> = (context) =>
@@ -71,6 +112,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
       `${publicUrl ?? ''}${app.attachments.presign(trustedScope(workspaceId), runId, name)}`,
   };
 
+  const ofDatasets = datasetResolvers(app, links, publicUrl);
   const runResolver = new RunResolver({ runs, cursors, links, runLoaders, projectLoaders });
   const projectResolver = new ProjectsResolver({ projects, cursors, loaders: projectLoaders });
   const jobResolver = new JobResolver({ jobs, cursors, loaders: jobLoaders });
@@ -102,6 +144,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
   const nodeTypes = new NodeTypes()
     .register('ApiKey', apiKeyNodes(keys))
     .register('Workspace', workspaceNodes(workspaces))
+    .register(DATASET_NODE, ofDatasets.dataset.loadNodes)
+    .register(EXAMPLE_NODE, ofDatasets.example.loadNodes)
     .register(GATE_NODE, gateResolver.loadNodes)
     .register(GATE_EVALUATION_NODE, gateResolver.loadEvaluations)
     .register(EVALUATOR_NODE, evaluatorResolver.loadNodes)
@@ -116,6 +160,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     .register(TRACE_NODE, traceResolver.loadNodes);
 
   const schema = buildTracewellSchema([
+    ...ofDatasets.all,
     runResolver,
     projectResolver,
     jobResolver,

@@ -202,7 +202,7 @@ class Intake {
     const done = await new ImportStore({ db: tx }).insert(
       scope,
       {
-        id: this.#id,
+        uuid: this.#id,
         datasetId: this.dataset.uuid,
         ...this.options,
         version: made ? (version?.version ?? null) : null,

@@ -4,7 +4,7 @@
  */
 import type { ContentReads } from '../audit/content-read.js';
 import type { FeedbackService } from '../feedback/feedback.service.js';
-import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import type { JsonValue } from '../ingest/run-event.js';
 import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { RunQuery } from '../runs/run-query.js';

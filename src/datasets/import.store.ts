@@ -11,7 +11,7 @@ export const IMPORT_MODES = ['all_or_nothing', 'quarantine'] as const;
 export type ImportMode = (typeof IMPORT_MODES)[number];
 
 export interface DatasetImport {
-  readonly id: string;
+  readonly uuid: string;
   readonly datasetId: string;
   readonly format: ImportFormat;
   readonly mode: ImportMode;
@@ -34,7 +34,7 @@ export interface RejectedRow {
 /** Of a rejected row's content that is kept. */
 export const MAX_REJECT_LENGTH = 8_192;
 
-const COLUMNS = `id, dataset_id as "datasetId", format, mode, version, imported, rejected, actor, created_at as "createdAt"`;
+const COLUMNS = `id as uuid, dataset_id as "datasetId", format, mode, version, imported, rejected, actor, created_at as "createdAt"`;
 
 export class ImportStore {
   readonly #db: Queryable;
@@ -59,7 +59,7 @@ export class ImportStore {
       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
       [
         scope.workspaceId,
-        made.id,
+        made.uuid,
         made.datasetId,
         made.format,
         made.mode,

@@ -26,12 +26,28 @@ import { RateLimitResolver } from '../tenancy/rate-limit.resolver.js';
 import { ViewerResolver } from '../tenancy/viewer.resolver.js';
 import { WorkspaceResolver } from '../tenancy/workspace.resolver.js';
 import { ThreadResolver } from '../threads/thread.resolver.js';
+import { DatasetResolver } from '../datasets/dataset.resolver.js';
+import {
+  DatasetDiffResolver,
+  DatasetExamplesResolver,
+  DatasetImportResolver,
+  ExampleDifferenceResolver,
+  RunExamplesResolver,
+} from '../datasets/example-places.resolver.js';
+import { ExampleResolver } from '../datasets/example.resolver.js';
 import { NodeResolver } from './node.resolver.js';
 
 // The constructor's parameters differ from class to class and do not matter here.
 export type ResolverClass = new (...dependencies: never[]) => object;
 
 export const RESOLVER_CLASSES: readonly ResolverClass[] = [
+  DatasetDiffResolver,
+  DatasetExamplesResolver,
+  DatasetImportResolver,
+  DatasetResolver,
+  ExampleDifferenceResolver,
+  ExampleResolver,
+  RunExamplesResolver,
   ComparisonResolver,
   GateResolver,
   ApiKeyResolver,

@@ -111,7 +111,7 @@ test('a quarantine keeps what does not fit, and takes the rest', async () => {
   ];
   const outcome = good(await take(id, lines.join('\n'), { format: 'jsonl', mode: 'quarantine' }));
   expect(outcome).toMatchObject({ imported: 3, rejected: 7, version: 2 });
-  const rejects = await imports.listRejects(owner, outcome.id, { limit: 100 });
+  const rejects = await imports.listRejects(owner, outcome.uuid, { limit: 100 });
   expect(
     rejects.map(({ row, problems }) => [row, problems[0]?.message, problems[0]?.path.join('.')]),
   ).toEqual([
@@ -124,10 +124,12 @@ test('a quarantine keeps what does not fit, and takes the rest', async () => {
     [10, 'has no "inputs"', 'inputs'],
   ]);
   expect(rejects[0]?.content).toBe(lines[1]);
-  expect(await imports.listRejects(owner, outcome.id, { limit: 2, after: 3 })).toEqual(rejects.slice(2, 4));
-  expect(await imports.listImports(owner, id)).toMatchObject([{ id: outcome.id, imported: 3, rejected: 7 }]);
+  expect(await imports.listRejects(owner, outcome.uuid, { limit: 2, after: 3 })).toEqual(rejects.slice(2, 4));
+  expect(await imports.listImports(owner, id)).toMatchObject([
+    { uuid: outcome.uuid, imported: 3, rejected: 7 },
+  ]);
   await expect(
-    imports.listRejects(principal(owner.workspaceId, ['read']), outcome.id, { limit: 1 }),
+    imports.listRejects(principal(owner.workspaceId, ['read']), outcome.uuid, { limit: 1 }),
   ).rejects.toMatchObject({ code: 'FORBIDDEN' });
   const rows = await world.read(id, 2);
   expect(rows).toHaveLength(4);

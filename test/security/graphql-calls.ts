@@ -74,6 +74,12 @@ const item = (names: Names): Args => ({
   referenceExampleId: names.example,
 });
 
+const experimentOf = (names: Names): Args => ({
+  datasetId: names.dataset,
+  target: { http: { url: 'https://targets.invalid/' } },
+  evaluators: [{ id: names.evaluator }],
+});
+
 export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
   apiKeys: { opens: ['admin'], args: () => [page] },
   contentReads: {
@@ -98,6 +104,33 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       { ...page, kinds: ['EXACT_MATCH'], feedbackKeys: [names.feedbackKey], archived: null },
     ],
   },
+  dataset: { opens: ['read'], args: (names) => [{ id: names.dataset }, { name: names.datasetName }] },
+  datasetDiff: {
+    opens: ['read'],
+    args: (names) => [{ datasetId: names.dataset, from: { version: 0 }, to: { tag: 'latest' } }],
+  },
+  datasetViolations: {
+    opens: ['read'],
+    also: ['content'],
+    args: (names) => [{ datasetId: names.dataset, inputsSchema: { required: ['missing'] } }],
+  },
+  datasets: { opens: ['read'], args: (names) => [page, { ...page, nameContains: names.datasetName }] },
+  example: {
+    opens: ['read'],
+    args: (names) => [{ id: names.example }, { id: names.example, asOf: { version: 1 } }],
+  },
+  experiment: {
+    opens: ['read'],
+    args: (names) => [{ id: names.project }, { name: names.projectName }, { id: names.steered[3] }],
+  },
+  experiments: {
+    opens: ['read'],
+    args: (names) => [
+      page,
+      { ...page, datasetIds: [names.dataset] },
+      { ...page, nameContains: names.projectName, kind: 'CLIENT' },
+    ],
+  },
   feedback: {
     opens: ['read'],
     args: (names) => [page, ...feedbackFilters(names).map((filter) => ({ ...page, ...filter }))],
@@ -117,12 +150,16 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
     args: (names) => [
       { id: globalId('Run', names.run) },
       { id: globalId('Trace', names.run) },
+      { id: globalId('Dataset', names.dataset) },
+      { id: globalId('Example', names.example) },
       { id: globalId('Project', names.project) },
       { id: globalId('Feedback', names.feedback) },
       { id: globalId('Job', names.job) },
       { id: globalId('Evaluator', names.evaluator) },
       { id: globalId('EvaluatorVersion', names.evaluatorVersion) },
       { id: globalId('ModelProvider', names.modelProvider) },
+      { id: globalId('Experiment', names.project) },
+      { id: globalId('Schedule', names.schedule) },
     ],
   },
   nodes: {
@@ -138,6 +175,7 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
         ],
       },
       { ids: [globalId('ModelProvider', names.modelProvider)] },
+      { ids: [globalId('Dataset', names.dataset), globalId('Example', names.example)] },
     ],
   },
   project: { opens: ['read'], args: (names) => [{ id: names.project }, { name: names.projectName }] },
@@ -174,6 +212,8 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       ...wheres(names).map((where) => ({ ...page, where })),
     ],
   },
+  schedule: { opens: ['read'], args: (names) => [{ id: names.schedule }] },
+  schedules: { opens: ['read'], args: () => [page, { ...page, kind: 'EXPERIMENT' }] },
   thread: {
     opens: ['read'],
     args: (names) => [
@@ -264,6 +304,82 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
     opens: ['ingest', 'write'],
     args: (names) => [{ input: { runId: names.run, key: names.feedbackKey } }],
   },
+  createDataset: {
+    opens: ['write'],
+    args: (names) => [{ input: { name: fresh('dataset') } }, { input: { name: names.datasetName } }],
+  },
+  updateDataset: {
+    opens: ['write'],
+    args: (names) => [
+      {
+        input: {
+          id: names.dataset,
+          patch: {
+            description: 'changed',
+            inputsSchema: { type: 'object' },
+            baselineExperimentId: names.project,
+          },
+        },
+      },
+    ],
+  },
+  createExamples: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { datasetId: names.dataset, examples: [{ inputs: { q: 1 }, sourceRunId: names.run }] } },
+      { input: { datasetId: names.dataset, examples: [{ inputs: {}, id: names.example }] } },
+    ],
+  },
+  createExamplesFromRuns: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [{ input: { datasetId: names.dataset, runIds: [names.child] } }],
+  },
+  updateExamples: {
+    opens: ['write'],
+    args: (names) => [
+      {
+        input: {
+          datasetId: names.dataset,
+          examples: [{ id: names.example, metadata: { changed: fresh('x') }, sourceRunId: names.child }],
+        },
+      },
+    ],
+  },
+  setSplit: {
+    opens: ['write'],
+    args: (names) => [{ input: { datasetId: names.dataset, split: 'test', exampleIds: [names.example] } }],
+  },
+  tagDatasetVersion: {
+    opens: ['write'],
+    args: (names) => [{ input: { datasetId: names.dataset, tag: 'prod', asOf: { version: 1 } } }],
+  },
+  untagDatasetVersion: {
+    opens: ['write'],
+    args: (names) => [{ input: { datasetId: names.dataset, tag: 'prod' } }],
+  },
+  cloneDataset: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [
+      { input: { datasetId: names.dataset, target: { name: fresh('clone') } } },
+      { input: { datasetId: names.dataset, target: { datasetId: names.doomedDatasets[1] } } },
+    ],
+  },
+  shareDataset: {
+    opens: ['write'],
+    also: ['content'],
+    args: (names) => [{ input: { datasetId: names.dataset } }],
+  },
+  unshareDataset: { opens: ['write'], args: (names) => [{ input: { datasetId: names.dataset } }] },
+  deleteExamples: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { ids: [names.doomedExamples[0]] } },
+      { input: { ids: [names.example], hard: true } },
+    ],
+  },
+  deleteDataset: { opens: ['write'], args: (names) => [{ input: { id: names.doomedDatasets[0] } }] },
   createProject: {
     opens: ['write'],
     args: (names) => [
@@ -342,6 +458,58 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
       },
     ],
   },
+  startExperiment: {
+    opens: ['write'],
+    also: ['read'],
+    args: (names) => [
+      { input: { experiment: { ...experimentOf(names), name: fresh('experiment') } } },
+      { input: { experiment: { ...experimentOf(names), name: names.projectName } } },
+      {
+        input: {
+          experiment: {
+            target: { runs: { experimentId: names.project } },
+            evaluators: [{ name: names.evaluatorName }],
+          },
+        },
+      },
+      {
+        input: {
+          experiment: {
+            datasetId: names.dataset,
+            target: {
+              model: {
+                providerId: names.modelProvider,
+                model: 'm',
+                messages: [{ role: 'USER', content: 'x' }],
+              },
+            },
+            evaluators: [],
+          },
+        },
+      },
+    ],
+  },
+  pauseExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[0] } }] },
+  resumeExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[1] } }] },
+  cancelExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[2] } }] },
+  retryFailedExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[3] } }] },
+  createExperimentSchedule: {
+    opens: ['write'],
+    also: ['read'],
+    args: (names) => [
+      {
+        input: {
+          schedule: { name: fresh('schedule'), cron: '0 3 * * *' },
+          experiment: experimentOf(names),
+        },
+      },
+    ],
+  },
+  updateSchedule: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.schedule, cron: '0 4 * * *' } }],
+  },
+  deleteSchedule: { opens: ['write'], args: (names) => [{ input: { id: names.doomedSchedules[0] } }] },
   createModelProvider: {
     opens: ['admin'],
     args: () => [
@@ -408,6 +576,7 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
 export const SUBSCRIPTIONS: Readonly<Record<string, GraphqlCall>> = {
   runEvents: { opens: ['read'], args: (names) => [{ project: names.project }] },
   traceEvents: { opens: ['read'], args: (names) => [{ traceId: names.run }] },
+  experimentEvents: { opens: ['read'], args: (names) => [{ experimentId: names.project }] },
 };
 
 const globalId = (type: string, uuid: string): string =>

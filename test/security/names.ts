@@ -16,7 +16,12 @@ export interface Names {
   readonly child: string;
   readonly doomedTraces: readonly string[];
   readonly dataset: string;
+  readonly datasetName: string;
+  readonly doomedDatasets: readonly string[];
+  readonly datasetImport: string;
+  readonly datasetShareToken: string;
   readonly example: string;
+  readonly doomedExamples: readonly string[];
   readonly thread: string;
   readonly feedback: string;
   readonly doomedFeedback: readonly string[];
@@ -36,6 +41,10 @@ export interface Names {
   readonly doomedEvaluators: readonly string[];
   readonly modelProvider: string;
   readonly doomedModelProviders: readonly string[];
+  /** Experiments in the states in which they can be paused, resumed, cancelled, tried again. */
+  readonly steered: readonly string[];
+  readonly schedule: string;
+  readonly doomedSchedules: readonly string[];
   readonly workspace: string;
   readonly doomedWorkspace: string;
 }
@@ -51,7 +60,12 @@ export function nobodysNames(): Names {
     child: v7(),
     doomedTraces: ids(3).map(() => v7()),
     dataset: randomUUID(),
+    datasetName: `nothing ${randomUUID()}`,
+    doomedDatasets: ids(3),
+    datasetImport: randomUUID(),
+    datasetShareToken: randomUUID(),
     example: randomUUID(),
+    doomedExamples: ids(4),
     thread: `nothing ${randomUUID()}`,
     feedback: randomUUID(),
     doomedFeedback: ids(2),
@@ -71,6 +85,9 @@ export function nobodysNames(): Names {
     doomedEvaluators: ids(1),
     modelProvider: randomUUID(),
     doomedModelProviders: ids(1),
+    steered: ids(4),
+    schedule: randomUUID(),
+    doomedSchedules: ids(1),
     workspace: randomUUID(),
     doomedWorkspace: randomUUID(),
   };

@@ -162,6 +162,28 @@ const READS: readonly RestCall[] = [
   v2('GET /threads/:thread/traces', ['read'], (n) => [
     at(`/threads/${encodeURIComponent(n.thread)}/traces?project_id=${n.project}&${V2_QUERY}`),
   ]),
+  v1('GET /datasets/:id/imports', ['read'], (n) => [at(`/datasets/${n.dataset}/imports`)]),
+  v1('GET /datasets/:id/imports/:importId', ['read'], (n) => [
+    at(`/datasets/${n.dataset}/imports/${n.datasetImport}`),
+  ]),
+  v1(
+    'GET /datasets/:id/imports/:importId/rejects',
+    ['read'],
+    (n) => [at(`/datasets/${n.dataset}/imports/${n.datasetImport}/rejects`)],
+    ['content'],
+  ),
+  v1(
+    'GET /datasets/:id/export',
+    ['read'],
+    (n) => [
+      at(`/datasets/${n.dataset}/export`),
+      at(`/datasets/${n.dataset}/export?format=csv`),
+      at(`/datasets/${n.dataset}/export?format=openai&version=1`),
+      at(`/datasets/${n.dataset}/export?format=preferences`),
+    ],
+    ['content'],
+  ),
+  v1('POST /runs/preferences', ['read'], (n) => bodies('/runs/preferences', runQueries(n)), ['content']),
   v2('GET /threads/:thread/stats', ['read'], (n) => [
     at(`/threads/${encodeURIComponent(n.thread)}/stats?session_id=${n.project}&selects=TURNS`),
   ]),
@@ -201,6 +223,9 @@ const WRITES: readonly RestCall[] = [
   ]),
   v1('DELETE /feedback-configs', ['write'], (n) => [
     at(`/feedback-configs?feedback_key=${encodeURIComponent(n.doomedFeedbackKeys[1] ?? '')}`),
+  ]),
+  v1('POST /datasets/:id/import', ['write'], (n) => [
+    at(`/datasets/${n.dataset}/import?format=jsonl`, { inputs: { q: 1 } }),
   ]),
   v1('POST /sessions', ['write'], (n) => [
     at('/sessions', { name: `project ${randomUUID()}` }),

@@ -102,7 +102,12 @@ export async function plantTenant(harness: Harness): Promise<Names> {
   ]);
   // Reading the projects makes the one named "default".
   await harness.http('/sessions', { key });
-  const dataset = randomUUID();
+  const datasetName = canary('dataset');
+  const newDataset = async (name: string): Promise<string> => {
+    const input = { name, description: canary('datasettext'), metadata: { note: canary('datasetmeta') } };
+    return uuidOf(await mutate('createDataset', input, 'dataset { uuid }'), 'dataset');
+  };
+  const dataset = await newDataset(datasetName);
   const newProject = (name: string, referenceDatasetId?: string) => async (): Promise<string> =>
     uuidOf(
       await mutate(
@@ -123,6 +128,31 @@ export async function plantTenant(harness: Harness): Promise<Names> {
   const run = v7();
   const child = v7();
   const example = randomUUID();
+  const doomedExamples = Array.from({ length: 4 }, () => randomUUID());
+  await mutate(
+    'createExamples',
+    {
+      datasetId: dataset,
+      note: canary('versionnote'),
+      examples: [example, ...doomedExamples].map((id) => ({
+        id,
+        name: canary('examplename'),
+        inputs: { question: sealed('inputs') },
+        outputs: { answer: sealed('outputs') },
+        metadata: { note: canary('examplemeta') },
+        splits: [canary('split')],
+        sourceRunId: run,
+      })),
+    },
+    'exampleIds',
+  );
+  await mutate('tagDatasetVersion', { datasetId: dataset, tag: canary('versiontag') }, 'version { version }');
+  const datasetShare = await mutate('shareDataset', { datasetId: dataset }, 'share { token }');
+  // One line that is no example: it goes into quarantine.
+  const imported = await harness.http(`/datasets/${dataset}/import?format=jsonl&mode=quarantine`, {
+    key,
+    body: { nothing: sealed('inputs') },
+  });
   const thread = canary('thread');
   const doomedTraces = [v7(), v7(), v7()];
   const attachment = canary('attachment');
@@ -203,6 +233,25 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     return payload['evaluator'] as { uuid: string; name: string; newest: { uuid: string } };
   };
   const evaluator = await newEvaluator();
+  const experimentOf = (name: string): object => ({
+    name,
+    description: canary('experimenttext'),
+    metadata: { note: canary('experimentmeta') },
+    datasetId: dataset,
+    target: {
+      http: { url: 'https://targets.invalid/', headers: [{ name: 'x-key', value: sealed('header') }] },
+    },
+    evaluators: [{ id: evaluator.uuid }],
+  });
+  const newExperiment = async (): Promise<string> => {
+    const input = { experiment: experimentOf(canary('experiment')) };
+    return uuidOf(await mutate('startExperiment', input, 'experiment { uuid }'), 'experiment');
+  };
+  const newSchedule = async (): Promise<string> => {
+    const schedule = { name: canary('schedule'), cron: '0 3 * * *' };
+    const input = { schedule, experiment: experimentOf(canary('scheduled')) };
+    return uuidOf(await mutate('createExperimentSchedule', input, 'schedule { uuid }'), 'schedule');
+  };
   const names: Names = {
     project,
     projectName,
@@ -211,7 +260,12 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     child,
     doomedTraces,
     dataset,
+    datasetName,
+    doomedDatasets: await made(3, () => newDataset(canary('doomeddataset'))),
+    datasetImport: (JSON.parse(imported.text) as { id: string }).id,
+    datasetShareToken: (datasetShare['share'] as { token: string }).token,
     example,
+    doomedExamples,
     thread,
     feedback: await newFeedback(feedbackKey),
     doomedFeedback: await made(2, () => newFeedback(feedbackKey)),
@@ -233,9 +287,23 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     doomedEvaluators: await made(1, async () => (await newEvaluator()).uuid),
     modelProvider: await newProvider(),
     doomedModelProviders: await made(1, newProvider),
+    steered: await made(4, newExperiment),
+    schedule: await newSchedule(),
+    doomedSchedules: await made(1, newSchedule),
     workspace: home.workspaceId,
     doomedWorkspace: await newWorkspace(),
   };
+  // There are no workers, so experiments are brought into their states by hand; the last has a row that failed.
+  await database.pool.query(
+    `update experiment_executions set state = (array['running', 'paused', 'planning', 'completed'])[array_position($1::uuid[], experiment_id)]
+     where experiment_id = any($1::uuid[])`,
+    [names.steered],
+  );
+  await database.pool.query(
+    `insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id, error)
+     values ($1, $2, $3, 0, 1, 'failed', now(), $4, $5)`,
+    [home.workspaceId, names.steered[3], example, v7(), { code: 'TIMEOUT', message: sealed('rowerror') }],
+  );
   // The record of content reads has something to tell.
   await harness.http(`/runs/${run}`, { key });
   await harness.app.contentReads.flush();

@@ -55,7 +55,7 @@ const limits: readonly (readonly [string, string])[] = [
 /** Settings few installations need: in docs/operation.md instead of the README. */
 const RARE: ReadonlySet<string> = new Set([
   'CONTENT_READ_RETENTION_DAYS',
-  'CONTENT_READ_RETENTION_DAYS',
+  'DATABASE_ROLE',
   'MAX_CONNECTIONS_PER_ADDRESS',
   'OUTBOUND_ALLOWED_PRIVATE_HOSTS',
   'TRUSTED_DOCUMENTS_FILE',

@@ -1,7 +1,8 @@
 /**
  * Statements that bring their scope along. Row-level security asks the setting app.workspace_id; it is set in the same
  * message as the statement and for its transaction only, so it costs no round trip, and the next borrower of the
- * connection finds nothing of it, whatever pooler stands in between.
+ * connection finds nothing of it, whatever pooler stands in between. Relies on what the driver's Query is inside: pg is
+ * pinned, and test/platform/row-security.test.ts holds it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';

@@ -30,7 +30,8 @@ let rootName: string;
 let childName: string;
 
 beforeAll(async () => {
-  harness = await startHarness();
+  // Statements take longer here, and whoever waits too long for a connection is turned away.
+  harness = await startHarness({ env: { READ_CONNECTIONS: '30' } });
   ({ schema } = createApi(harness.app, undefined));
   headers = { 'x-api-key': harness.keys.first.secret };
   names = await plantTenant(harness);

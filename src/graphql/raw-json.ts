@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 
 const TOKEN = `raw:${randomBytes(24).toString('base64url')}:`;
+const MARKER = `"${TOKEN}`;
 
 // Stringifying is synchronous and does not nest, so one place for "the response being written" is enough.
 let current: string[] | undefined;
@@ -38,12 +39,13 @@ export function stringifyWithRawJson(value: unknown): string {
   }
   if (texts.length === 0) return template;
 
-  // Markers print in the order they were made, so each piece but the first begins with one's number and a quote.
-  const pieces = template.split(`"${TOKEN}`);
-  let text = pieces[0] ?? '';
-  for (let index = 1; index < pieces.length; index += 1) {
-    const piece = pieces[index] ?? '';
-    text += (texts[index - 1] ?? '') + piece.slice(piece.indexOf('"') + 1);
+  // Markers print in the order they were made, each with its number and a quote behind the token.
+  let text = '';
+  let from = 0;
+  for (const raw of texts) {
+    const marker = template.indexOf(MARKER, from);
+    text += template.slice(from, marker) + raw;
+    from = template.indexOf('"', marker + MARKER.length) + 1;
   }
-  return text;
+  return text + template.slice(from);
 }

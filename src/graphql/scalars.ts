@@ -20,7 +20,8 @@ function literalText(node: ValueNode, name: string, numbers: boolean): string {
 
 // ── DateTime ───────────────────────────────────────────────────────────────────────────────────────────────
 
-const POSTGRES_UTC = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00$/;
+// Tested, not taken apart: the groups would be garbage for each time of each row.
+const POSTGRES_UTC = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\+00$/;
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/i;
 
 /**
@@ -28,6 +29,7 @@ const RFC_3339 = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d
  * before 3.11) take no other number of digits.
  */
 function fraction(digits: string | undefined): string {
+  if (digits?.length === 3 || (digits?.length === 6 && !digits.endsWith('000'))) return digits;
   const micros = (digits ?? '').padEnd(6, '0').slice(0, 6);
   return micros.endsWith('000') ? micros.slice(0, 3) : micros;
 }
@@ -54,8 +56,9 @@ export function normalizeDateTime(text: string): string | undefined {
 function serializeDateTime(value: unknown): string {
   if (value instanceof Date) return value.toISOString();
   if (typeof value === 'string') {
-    const stored = POSTGRES_UTC.exec(value);
-    if (stored !== null) return `${stored[1]}T${stored[2]}.${fraction(stored[3])}Z`;
+    if (POSTGRES_UTC.test(value)) {
+      return `${value.slice(0, 10)}T${value.slice(11, 19)}.${fraction(value.slice(20, -3))}Z`;
+    }
     const normal = normalizeDateTime(value);
     if (normal !== undefined) return normal;
   }

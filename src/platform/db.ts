@@ -45,6 +45,17 @@ types.setTypeParser(JSON_OID, (text: string) => text);
 types.setTypeParser(DATE, (text: string) => text);
 types.setTypeParser(TIMESTAMPTZ, (text: string) => text);
 
+const TEXT_ARRAY: number = 1009;
+const readTextArray = new pg.TypeOverrides().getTypeParser(TEXT_ARRAY, 'text') as (
+  text: string,
+) => (string | null)[];
+// Most lists are empty or hold plain words; the driver reads each character of each.
+types.setTypeParser(TEXT_ARRAY, (text: string) => {
+  if (text === '{}') return [];
+  const isPlain = text.startsWith('{') && !/["\\]|.\{|NULL/.test(text);
+  return isPlain ? text.slice(1, -1).split(',') : readTextArray(text);
+});
+
 /** The session settings every connection starts with. Times are printed in UTC, whatever the server's zone. */
 export function connectionConfig(
   options: Pick<PoolOptions, 'url' | 'name' | 'statementTimeoutMs' | 'rows' | 'role'>,

@@ -13,7 +13,7 @@ export type Verdict = Omit<Score, 'key'>;
 /** Characters a pattern is matched against: the linear engine takes some 0.5 µs for each. */
 export const MAX_MATCHED_LENGTH = 262_144;
 /** Code points of each text whose edit distance is computed: the time grows with their product. */
-export const MAX_COMPARED_LENGTH = 20_000;
+export const MAX_COMPARED_LENGTH = 10_000;
 const MAX_NAMED = 10;
 
 type Normalisation = Pick<ConfigOf<'exact_match'>, 'ignoreCase' | 'whitespace' | 'unicode'>;

@@ -422,7 +422,7 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
         input: {
           name: fresh('evaluator'),
           kind: 'REGEX',
-          feedbackKey: fresh('key'),
+          feedbackKey: 'own',
           config: { pattern: 'a' },
         },
       },

@@ -46,9 +46,8 @@ types.setTypeParser(DATE, (text: string) => text);
 types.setTypeParser(TIMESTAMPTZ, (text: string) => text);
 
 const TEXT_ARRAY: number = 1009;
-const readTextArray = new pg.TypeOverrides().getTypeParser(TEXT_ARRAY, 'text') as (
-  text: string,
-) => (string | null)[];
+type ReadTextArray = (text: string) => (string | null)[];
+const readTextArray = new pg.TypeOverrides().getTypeParser(TEXT_ARRAY, 'text') as unknown as ReadTextArray;
 // Most lists are empty or hold plain words; the driver reads each character of each.
 types.setTypeParser(TEXT_ARRAY, (text: string) => {
   if (text === '{}') return [];

@@ -235,18 +235,20 @@ describe('with a tracer', () => {
       const { AsyncLocalStorageContextManager } = await import('@opentelemetry/context-async-hooks');
       const { TracerProvider } = await import('@opentelemetry/sdk-trace');
       const log = createLogger('info', 'test').child({ reqId: 'r' });
-      log.info('outside');
+      log.info({ runs: 1 }, 'outside');
       context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
       traceWith(new TracerProvider().getTracer('test'));
-      await inSpan('work', {}, async () => log.info('inside'));`;
+      await inSpan('work', {}, async () => log.info({ projects: 2 }, 'inside'));`;
     const args = ['--import', 'tsx', '--input-type=module', '-e', script];
     const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', env: bareEnv() });
     const [outside, inside] = stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect(outside).toMatchObject({ msg: 'outside', reqId: 'r' });
+    expect(outside).toMatchObject({ msg: 'outside', reqId: 'r', runs: 1 });
     expect(outside).not.toHaveProperty('trace_id');
+    // What is logged once is not in the next line.
+    expect(inside).not.toHaveProperty('runs');
     expect(inside).toMatchObject({
       msg: 'inside',
       reqId: 'r',

@@ -13,6 +13,8 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import { GraphQLError } from 'graphql';
 import type { GraphQLFormattedError, GraphQLSchema, OperationDefinitionNode } from 'graphql';
 import { AppError } from '../platform/errors.js';
+import { parseInTurns } from '../platform/json-cursor.js';
+import { MAX_JSON_DEPTH, takesLongToParse } from '../platform/json-text.js';
 import type { Logger } from '../platform/log.js';
 import type { Principal } from '../tenancy/principal.js';
 import { rateLimitHeaders } from '../tenancy/rate-limit-headers.js';
@@ -259,10 +261,20 @@ function installBodies(scope: FastifyInstance, maxBodyBytes: number): void {
       done(null, undefined);
       return;
     }
+    const noJson = (cause: unknown): AppError =>
+      new AppError('BAD_USER_INPUT', 'The body is not JSON.', { cause });
+    const text = body.toString();
+    if (takesLongToParse(text)) {
+      parseInTurns(text, MAX_JSON_DEPTH).then(
+        (value) => done(null, value),
+        (cause: unknown) => done(noJson(cause)),
+      );
+      return;
+    }
     try {
-      done(null, JSON.parse(body.toString()));
-    } catch (error) {
-      done(new AppError('BAD_USER_INPUT', 'The body is not JSON.', { cause: error }));
+      done(null, JSON.parse(text));
+    } catch (cause) {
+      done(noJson(cause));
     }
   });
 }

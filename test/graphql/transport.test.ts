@@ -67,6 +67,16 @@ test('bodies that are no JSON, too large or compressed are refused as GraphQL er
   ]);
 });
 
+test('a body of a great many objects is read like any other', async () => {
+  const many = `[${'{},'.repeat(20_000)}{}]`;
+  const query = 'query ($name: String!) { hello(name: $name) }';
+  const body = (end: string): string =>
+    `{"query":${JSON.stringify(query)},"extensions":{"many":${many}},"variables":{"name":"Ada"}${end}`;
+  expect((await server.post(body('}'))).body).toEqual({ data: { hello: 'hello Ada' } });
+  const broken = await server.post(body(''));
+  expect([broken.status, broken.body.errors?.[0]?.extensions['code']]).toEqual([400, 'BAD_USER_INPUT']);
+});
+
 test('anonymous callers reach public fields only, and no introspection', async () => {
   const introspection = { query: getIntrospectionQuery() };
   const refused = await server.post(introspection);

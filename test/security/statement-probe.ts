@@ -48,6 +48,14 @@ interface Outcome {
   readonly state?: string;
 }
 
+/** Whose statements are tried, and as whom. */
+interface Subject {
+  readonly client: pg.Client;
+  readonly home: string;
+  readonly doubles: readonly Double[];
+  readonly tables: readonly Table[];
+}
+
 type QueryLike = { readonly text?: unknown; readonly values?: unknown };
 type Query = (this: pg.Client, ...args: unknown[]) => unknown;
 
@@ -61,37 +69,30 @@ export class StatementProbe {
   readonly #statements = new Map<string, Statement>();
   /** By key: whether there was anything to find when it was tried without, and whether its absence was noticed. */
   readonly #conditions = new Map<string, 'idle' | 'silent' | 'noticed'>();
-  readonly #client: pg.Client;
-  readonly #home: string;
-  readonly #doubles: readonly Double[];
-  readonly #tables: readonly Table[];
   readonly #query = pg.Client.prototype.query as unknown as Query;
+  #subject: Subject | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  private constructor(client: pg.Client, home: string, doubles: readonly Double[], tables: readonly Table[]) {
-    this.#client = client;
-    this.#home = home;
-    this.#doubles = doubles;
-    this.#tables = tables;
+  /** Before any connection is made: a connection keeps the functions it was made with. */
+  constructor() {
+    this.#listen();
   }
 
   /**
-   * Starts listening to every connection of this process.
+   * From now on statements of this workspace are tried.
    * @param url a superuser's.
    * @param doubles see makeDoubles.
    */
-  static async start(url: string, home: string, doubles: readonly Double[]): Promise<StatementProbe> {
+  async start(url: string, home: string, doubles: readonly Double[]): Promise<void> {
     const client = new pg.Client({ connectionString: url, options: '-c app.workspace_id=*' });
     await client.connect();
-    const probe = new StatementProbe(client, home, doubles, await listTables(client));
-    probe.#listen();
-    return probe;
+    this.#subject = { client, home, doubles, tables: await listTables(client) };
   }
 
   async stop(): Promise<void> {
     pg.Client.prototype.query = this.#query as unknown as typeof pg.Client.prototype.query;
     await this.#turn;
-    await this.#client.end();
+    await this.#subject?.client.end();
   }
 
   get names(): string[] {
@@ -108,12 +109,12 @@ export class StatementProbe {
   }
 
   #listen(): void {
-    const own = this.#client;
     const query = this.#query;
-    const before = (statement: QueryLike): Promise<void> | undefined => this.#consider(statement);
+    const before = (client: pg.Client, statement: QueryLike): Promise<void> | undefined =>
+      client === this.#subject?.client ? undefined : this.#consider(statement);
     pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]): unknown {
       const [first] = args;
-      const probed = this === own || typeof first !== 'object' ? undefined : before(first as QueryLike);
+      const probed = typeof first === 'object' ? before(this, first as QueryLike) : undefined;
       if (probed === undefined) return Reflect.apply(query, this, args);
       // Only statements with a callback come this way; their answer does not go through what is returned here.
       void probed.finally(() => Reflect.apply(query, this, args));
@@ -123,13 +124,15 @@ export class StatementProbe {
 
   #consider({ text, values }: QueryLike): Promise<void> | undefined {
     const scope = currentScope();
-    if (scope?.kind !== 'workspace' || scope.workspaceId !== this.#home) return undefined;
-    if (typeof text !== 'string') return undefined;
-    const tables = this.#tablesIn(text);
+    const subject = this.#subject;
+    // Rows that are copied bring their workspace themselves.
+    if (subject === undefined || typeof text !== 'string' || /^\s*copy\b/i.test(text)) return undefined;
+    if (scope?.kind !== 'workspace' || scope.workspaceId !== subject.home) return undefined;
+    const tables = tablesIn(text, subject.tables);
     if (!tables.some(({ isTenants }) => isTenants)) return undefined;
     const name = /\/\* (\S+) \*\//.exec(text)?.[1] ?? unnamed(text);
     const bound = Array.isArray(values) ? (values as unknown[]) : [];
-    if (!JSON.stringify(bound).includes(this.#home)) {
+    if (!JSON.stringify(bound).includes(subject.home)) {
       this.unscoped.add(name);
       return undefined;
     }
@@ -138,16 +141,11 @@ export class StatementProbe {
     if (statement.tries > 0 && this.#open(statement).length === 0) return undefined;
     statement.tries += 1;
     this.#turn = this.#turn
-      .then(() => this.#probe(statement, bound))
+      .then(() => this.#probe(subject, statement, bound))
       .catch((error: unknown) => {
         this.broken.push(`${name}: ${String(error)}`);
       });
     return this.#turn;
-  }
-
-  #tablesIn(text: string): Table[] {
-    const plain = text.replace(/\/\*.*?\*\//gs, '');
-    return this.#tables.filter(({ name }) => new RegExp(`\\b${name}\\b`).test(plain));
   }
 
   #meet(name: string, text: string, tables: readonly Table[]): Statement | undefined {
@@ -165,24 +163,27 @@ export class StatementProbe {
     return conditions.filter(({ key }) => this.#conditions.get(key) !== 'noticed');
   }
 
-  async #probe(statement: Statement, values: readonly unknown[]): Promise<void> {
+  async #probe(subject: Subject, statement: Statement, values: readonly unknown[]): Promise<void> {
     const { name, text, tables } = statement;
-    const own = await this.#try(text, values, tables);
-    const isFruitful = !alike(own, await this.#try(text, this.#as(this.#doubles[1], values), tables));
-    for (const [index, double] of this.#doubles.entries()) {
+    const { home, doubles } = subject;
+    const as = (workspaceId = ''): unknown[] => values.map((value) => replaced(value, home, workspaceId));
+    const own = await attempt(subject, text, values, tables);
+    const nothing = await attempt(subject, text, as(doubles[1]?.workspaceId), tables);
+    const isFruitful = !alike(own, nothing);
+    for (const [index, double] of doubles.entries()) {
       // The first has everything, the second nothing; the others are for what these two do not show.
       if (index > 1 && this.#open(statement).length === 0) return;
       if (double.without !== undefined && !tables.some(({ name: table }) => table === double.without)) {
         continue;
       }
-      const foreign = this.#as(double, values);
-      const expected = await this.#try(text, foreign, tables);
+      const foreign = as(double.workspaceId);
+      const expected = await attempt(subject, text, foreign, tables);
       const known = new Set(marksIn(JSON.stringify(foreign)));
       const seen = marksIn(expected.seen).filter((mark) => !known.has(mark) && !SHARED.test(mark));
       if (seen.length > 0) this.leaks.push(`${name} shows ${[...new Set(seen)].slice(0, 3).join()}`);
       if (expected.ofHome !== undefined) this.leaks.push(`${name} changes ${expected.ofHome}`);
       for (const condition of this.#open(statement)) {
-        const outcome = await this.#try(without(text, condition), foreign, tables);
+        const outcome = await attempt(subject, without(text, condition), foreign, tables);
         if (outcome.state?.startsWith('42') === true && outcome.state !== expected.state) {
           this.broken.push(`${condition.key}: ${outcome.seen}`);
         }
@@ -191,32 +192,38 @@ export class StatementProbe {
       }
     }
   }
+}
 
-  #as(double: Double | undefined, values: readonly unknown[]): unknown[] {
-    return values.map((value) => replaced(value, this.#home, double?.workspaceId ?? ''));
+/** What a statement would have answered and changed. */
+async function attempt(
+  { client, home }: Subject,
+  text: string,
+  values: readonly unknown[],
+  tables: readonly Table[],
+): Promise<Outcome> {
+  const run = async (sql: string, bound: readonly unknown[] = []): Promise<pg.QueryResult> =>
+    client.query({ text: sql, values: [...bound] });
+  await run('begin');
+  try {
+    await run(`set local lock_timeout = '${LOCK_TIMEOUT}'`);
+    const { rows, rowCount } = await run(text, values);
+    const seen = `${rowCount ?? 0} ${JSON.stringify(rows)}`.replace(TIME, '<time>');
+    if (!WRITES.test(text)) return { seen, changed: '', ofHome: undefined };
+    const { rows: changes } = await run(changesOf(tables));
+    const own = changes.find((row) => row.workspace_id === home && row.changed !== 0);
+    const ofHome = own === undefined ? undefined : `${own.changed} rows of ${own.table}`;
+    return { seen, changed: JSON.stringify(changes), ofHome };
+  } catch (error) {
+    const { code = '', message } = error as { code?: string; message: string };
+    return { seen: `${code} ${message}`, changed: '', ofHome: undefined, state: code };
+  } finally {
+    await run('rollback');
   }
+}
 
-  /** What a statement would have answered and changed. */
-  async #try(text: string, values: readonly unknown[], tables: readonly Table[]): Promise<Outcome> {
-    const run = async (sql: string, bound: readonly unknown[] = []): Promise<pg.QueryResult> =>
-      this.#client.query({ text: sql, values: [...bound] });
-    await run('begin');
-    try {
-      await run(`set local lock_timeout = '${LOCK_TIMEOUT}'`);
-      const { rows, rowCount } = await run(text, values);
-      const seen = `${rowCount ?? 0} ${JSON.stringify(rows)}`.replace(TIME, '<time>');
-      if (!WRITES.test(text)) return { seen, changed: '', ofHome: undefined };
-      const { rows: changes } = await run(changesOf(tables));
-      const own = changes.find((row) => row.workspace_id === this.#home && row.changed !== 0);
-      const ofHome = own === undefined ? undefined : `${own.changed} rows of ${own.table}`;
-      return { seen, changed: JSON.stringify(changes), ofHome };
-    } catch (error) {
-      const { code = '', message } = error as { code?: string; message: string };
-      return { seen: `${code} ${message}`, changed: '', ofHome: undefined, state: code };
-    } finally {
-      await run('rollback');
-    }
-  }
+function tablesIn(text: string, tables: readonly Table[]): Table[] {
+  const plain = text.replace(/\/\*.*?\*\//gs, '');
+  return tables.filter(({ name }) => new RegExp(`\\b${name}\\b`).test(plain));
 }
 
 const alike = (one: Outcome, other: Outcome): boolean =>

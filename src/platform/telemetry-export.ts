@@ -2,7 +2,7 @@
  * Sends spans to an OpenTelemetry collector over OTLP/HTTP. The SDK is loaded only where an endpoint is configured; its
  * own requests are not traced.
  */
-import { context, diag, DiagLogLevel } from '@opentelemetry/api';
+import { context, diag, DiagLogLevel, ROOT_CONTEXT } from '@opentelemetry/api';
 import type { DiagLogger } from '@opentelemetry/api';
 import type * as Sdk from '@opentelemetry/sdk-trace';
 import type { Logger } from './log.js';
@@ -77,10 +77,12 @@ export async function startTelemetry(options: TelemetryOptions): Promise<() => P
   });
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   traceWith(provider.getTracer('tracewell', options.version));
-  log.info({ endpoint: settings.endpoint, sampler: settings.sampler }, 'spans are sent');
+  log.info({ collector: new URL(settings.endpoint).origin, sampler: settings.sampler }, 'spans are sent');
   return async () => {
     traceWith(undefined);
-    await provider.shutdown();
+    await provider.shutdown().catch((error: unknown) => {
+      log.warn({ err: error }, 'the last spans could not be sent');
+    });
     context.disable();
     diag.disable();
   };
@@ -92,7 +94,10 @@ function complaints(log: Logger): DiagLogger {
   const warn = (message: string): void => {
     if (performance.now() < quietUntilMs) return;
     quietUntilMs = performance.now() + COMPLAIN_EVERY_MS;
-    log.warn({ telemetry: message }, 'spans could not be sent');
+    // Not in the span that happened to start the timer of the batch.
+    context.with(ROOT_CONTEXT, () =>
+      log.warn({ telemetry: message.slice(0, 500) }, 'spans could not be sent'),
+    );
   };
   return { error: warn, warn, info: () => {}, debug: () => {}, verbose: () => {} };
 }

@@ -40,7 +40,7 @@ const OPEN_UNITS = `(exists (
   ))`;
 
 const GROWTH = '(select coalesce(sum(growth), 0) from unnest($3::numeric[]) growth)';
-const CAPPED = `(e.state = 'running' and e.spend + ${GROWTH} >= e.spend_cap and ${OPEN_UNITS})`;
+const CAPPED = `(case when e.state = 'running' and e.spend + ${GROWTH} >= e.spend_cap then ${OPEN_UNITS} else false end)`;
 
 export class ExecutionStore {
   async insert(tx: Queryable, scope: WorkspaceScope, execution: NewExecution, now: Date): Promise<void> {

@@ -28,6 +28,7 @@ import { SubjectStore } from './subject.store.js';
 import type { TargetAnswer, TargetCaller } from './target-caller.js';
 import { UnitCommits } from './unit-commits.js';
 import { LEASE_SECONDS, UnitStore } from './unit.store.js';
+import type { Claimable } from './unit.store.js';
 import { backoffMs, evaluationId, feedbackId, rowCallId, seedOf } from './unit.js';
 import type { ClaimedResult, ClaimedRow, ResultOutcome, RowOutcome, ScoreFeedback } from './unit.js';
 
@@ -66,6 +67,9 @@ const JUDGE_PROJECT = 'evaluators';
 /** Claims that may be lost before a unit is given up: it is likely what kills workers. */
 const MAX_LOSSES = 5;
 const RENEW_MS = (LEASE_SECONDS * 1_000) / 3;
+/** How long a free slot waits for others. */
+const LINGER_MS = 20;
+const LOOK_FOR_LOST_MS = 1_000;
 /** Between two looks at whether something can be claimed. */
 const LOOK_MS = 500;
 
@@ -105,6 +109,9 @@ class Lane {
   readonly #commits: UnitCommits;
   readonly #active = new Set<Active>();
   #wake: () => void = () => undefined;
+  /** When the first of the slots that are free now became so. */
+  #freeSince = 0;
+  #lookForLostAt = 0;
   #budgetAt = Number.NEGATIVE_INFINITY;
   #mayStillSpend: Promise<boolean> = Promise.resolve(true);
   /** A fault that ends the lane, such as a database that went away. */
@@ -161,8 +168,19 @@ class Lane {
       signal.throwIfAborted();
       if (this.#fault !== undefined) throw this.#fault;
       const over = performance.now() >= endAt;
-      const claimed = over || this.#active.size >= slots ? 0 : await this.#claim(slots - this.#active.size);
-      if (claimed > 0) continue;
+      const free = slots - this.#active.size;
+      if (!over && free > 0) {
+        // What ends within a moment is made up for with one claim.
+        const lingerMs = free < slots / 2 ? this.#freeSince + LINGER_MS - performance.now() : 0;
+        if (lingerMs > 0) {
+          await this.#untilWoken(lingerMs);
+          continue;
+        }
+        if ((await this.#claim(free)) > 0) {
+          this.#freeSince = Number.POSITIVE_INFINITY;
+          continue;
+        }
+      }
       if (this.#active.size > 0) {
         await this.#untilWoken(LOOK_MS);
         continue;
@@ -183,14 +201,23 @@ class Lane {
     }
   }
 
-  /** Evaluations before further targets: a row that is finished is worth more than two that are begun. */
+  /** What waits before what was lost: that may be what kills workers. */
   async #claim(free: number): Promise<number> {
+    const claimed = await this.#claimSome('waiting', free);
+    const now = performance.now();
+    if (claimed === free || now < this.#lookForLostAt) return claimed;
+    this.#lookForLostAt = now + LOOK_FOR_LOST_MS;
+    return claimed + (await this.#claimSome('lost', free - claimed));
+  }
+
+  /** Evaluations before further targets: a row that is finished is worth more than two that are begun. */
+  async #claimSome(which: Claimable, limit: number): Promise<number> {
     const { pool } = this.#deps;
     const { scope, experimentId } = this.#options;
-    const results = await this.#units.claimResults(pool, scope, experimentId, free);
+    const results = await this.#units.claimResults(pool, scope, experimentId, which, limit);
     if (results.length > 0) this.#startResults(results);
-    const left = free - results.length;
-    const rows = left === 0 ? [] : await this.#units.claimRows(pool, scope, experimentId, left);
+    const left = limit - results.length;
+    const rows = left === 0 ? [] : await this.#units.claimRows(pool, scope, experimentId, which, left);
     if (rows.length > 0) this.#startRows(rows);
     return results.length + rows.length;
   }
@@ -228,6 +255,7 @@ class Lane {
       .catch((error: unknown) => this.#giveBack(active, error))
       .finally(() => {
         this.#active.delete(active);
+        this.#freeSince = Math.min(this.#freeSince, performance.now());
         this.#wake();
       });
   }

@@ -1,4 +1,5 @@
 /** Reading experiments, for every protocol. Starting and steering them is in experiment-control.service.ts. */
+import type { ContentReads } from '../audit/content-read.js';
 import type { Queryable } from '../platform/db.js';
 import type { PageWindow } from '../platform/keyset.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
@@ -34,8 +35,11 @@ export class ExperimentService {
   private readonly summaries: ExperimentSummaryStore;
   private readonly rowsStore: ExperimentRowsStore;
 
-  constructor({ db }: { db: Queryable }) {
+  private readonly contentReads: ContentReads;
+
+  constructor({ db, contentReads }: { db: Queryable; contentReads: ContentReads }) {
     this.db = db;
+    this.contentReads = contentReads;
     this.experiments = new ExperimentStore({ db });
     this.summaries = new ExperimentSummaryStore({ db });
     this.rowsStore = new ExperimentRowsStore({ db });
@@ -87,6 +91,7 @@ export class ExperimentService {
     const place = await findPlace(this.db, requireScope(principal, 'read'), experimentId);
     if (place === undefined) return [];
     const rows = await this.rowsStore.list(place, filter, window);
+    this.noteErrors(principal, experimentId, rows);
     return rows.map((row) => ({ ...row, error: shown(principal, row.error), experimentId }));
   }
 
@@ -112,7 +117,18 @@ export class ExperimentService {
   ): Promise<RowEvaluation[]> {
     const scope = requireScope(principal, 'read');
     const found = await this.rowsStore.evaluations(scope, experimentId, rows);
+    this.noteErrors(principal, experimentId, found);
     return found.map((row) => ({ ...row, error: shown(principal, row.error) }));
+  }
+
+  /** Messages of targets and judges may hold content. */
+  private noteErrors(
+    principal: Principal,
+    experimentId: string,
+    rows: readonly { readonly error: UnitError | null }[],
+  ): void {
+    if (!mayReadContent(principal) || rows.every(({ error }) => error === null)) return;
+    this.contentReads.note(principal, { type: 'experiment', ids: [experimentId], fields: ['error'] });
   }
 }
 

@@ -18,8 +18,16 @@ import type {
 export const LEASE_SECONDS = 8;
 
 const OPEN = `state in ('pending', 'running')`;
-/** Of a unit that may be claimed. Uses the partial indexes of open units. */
-const CLAIMABLE = `${OPEN} and available_at <= clock_timestamp() and (state = 'pending' or claimed_until < clock_timestamp())`;
+/**
+ * Which units are claimed: such as wait, in their order, which the partial indexes of open units give without a sort; or
+ * such as were lost with their claim.
+ */
+const CLAIMABLE = {
+  waiting: (order: string) =>
+    `state = 'pending' and available_at <= clock_timestamp() and ${IS_RUNNING} order by ${order}`,
+  lost: () => `state = 'running' and claimed_until < clock_timestamp() and ${IS_RUNNING} order by losses`,
+} as const;
+export type Claimable = keyof typeof CLAIMABLE;
 const CLAIM = `state = 'running', claim = u.claim + 1,
   losses = u.losses + case when u.state = 'running' then 1 else 0 end,
   claimed_until = clock_timestamp() + interval '${LEASE_SECONDS} seconds'`;
@@ -40,20 +48,20 @@ const COLUMNS_OF = {
 } as const;
 
 export class UnitStore {
-  /** Up to `limit` evaluations that are due. Units whose claims were lost come last: they may be what kills workers. */
+  /** Up to `limit` evaluations that are due. */
   async claimResults(
     db: Queryable,
     scope: WorkspaceScope,
     experimentId: string,
+    which: Claimable,
     limit: number,
   ): Promise<ClaimedResult[]> {
     const { rows } = await db.query<ClaimedResult & Record<string, unknown>>(
-      `/* experiments.claim_results */
+      `/* experiments.claim_${which}_results */
       with picked as materialized (
         select example_id, repetition, evaluator_version_id
         from experiment_results
-        where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE} and ${IS_RUNNING}
-        order by losses, available_at
+        where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE[which]('available_at')}
         limit $3
         for update skip locked
       )
@@ -75,15 +83,15 @@ export class UnitStore {
     db: Queryable,
     scope: WorkspaceScope,
     experimentId: string,
+    which: Claimable,
     limit: number,
   ): Promise<ClaimedRow[]> {
     const { rows } = await db.query<ClaimedRow & Record<string, unknown>>(
-      `/* experiments.claim_rows */
+      `/* experiments.claim_${which}_rows */
       with picked as materialized (
         select example_id, repetition
         from experiment_rows
-        where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE} and ${IS_RUNNING}
-        order by losses, position
+        where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE[which]('position')}
         limit $3
         for update skip locked
       )

@@ -118,7 +118,7 @@ beforeEach(async () => {
   await new PlanStore().planExamples(pool, scope(), { ...plan, createdAt, after: undefined, laidOut: 0 });
   expect(first?.examples).toBe(EXAMPLES);
   await executions.move(pool, scope(), experimentId, { from: ['planning'], to: 'running' });
-  const rows = await units.claimRows(pool, scope(), experimentId, 100);
+  const rows = await units.claimRows(pool, scope(), experimentId, 'waiting', 100);
   expect(new Set(rows.map(({ runId }) => runId)).size).toBe(EXAMPLES);
   for (const unit of rows) {
     await commits().add({
@@ -129,8 +129,13 @@ beforeEach(async () => {
   }
 });
 
-const claim = (limit = 100): Promise<ClaimedResult[]> =>
-  units.claimResults(pool, scope(), experimentId, limit);
+const claim = async (limit = 100): Promise<ClaimedResult[]> => {
+  const waiting = await units.claimResults(pool, scope(), experimentId, 'waiting', limit);
+  return [
+    ...waiting,
+    ...(await units.claimResults(pool, scope(), experimentId, 'lost', limit - waiting.length)),
+  ];
+};
 
 const score = (unit: ClaimedResult, value: number, cost: string | null = null) =>
   everywhere('jobs', () =>

@@ -582,6 +582,11 @@ export const SUBSCRIPTIONS: Readonly<Record<string, GraphqlCall>> = {
 const globalId = (type: string, uuid: string): string =>
   Buffer.from(`${type}:${uuid}`, 'latin1').toString('base64url');
 
+/** Given to fields of other types than the roots, which the documents here leave out; each has a test of its own. */
+export const NESTED: Readonly<Record<string, string>> = {
+  'ExperimentRowWhereInput.exampleIds': 'test/experiments/reading.test.ts',
+};
+
 // ── Documents from the schema ──────────────────────────────────────────────────────────────────────────────
 
 const PAGE = 3;

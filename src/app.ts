@@ -354,7 +354,7 @@ function createReading(
       ids,
     }),
     threads: new ThreadService({ threads: new ThreadStore({ db: reads }), days, search, contentReads }),
-    experiments: new ExperimentService({ db: reads }),
+    experiments: new ExperimentService({ db: reads, contentReads }),
     shares: new RunShareService({ store: new RunShareStore({ db: writes }), runs, clock }),
   };
 }

@@ -39,6 +39,8 @@ import { EvaluatorStore } from './evaluators/evaluator.store.js';
 import { WebhookSecrets } from './evaluators/webhook.js';
 import { ExperimentControlService } from './experiments/experiment-control.service.js';
 import { ExperimentRunner } from './experiments/experiment-runner.js';
+import { ComparativeService } from './experiments/comparative.service.js';
+import { ComparativeStore } from './experiments/comparative.store.js';
 import { ExperimentScoresStore } from './experiments/experiment-scores.store.js';
 import { ExperimentWorkService } from './experiments/experiment-work.service.js';
 import { ExperimentService } from './experiments/experiment.service.js';
@@ -461,7 +463,13 @@ function createComparison(
     clock,
     ids,
   });
-  return { comparisons, gates };
+  const comparatives = new ComparativeService({
+    store: new ComparativeStore({ db: writes }),
+    experiments,
+    clock,
+    ids,
+  });
+  return { comparisons, comparatives, gates };
 }
 
 /** Evaluations of user code at a time in one process. */

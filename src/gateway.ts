@@ -25,9 +25,11 @@ import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
 import { datasetFileRoutes } from './rest/dataset-files.routes.js';
 import { datasetRoutes } from './rest/datasets.routes.js';
-import { exampleRoutes, exampleUploadRoutes } from './rest/examples.routes.js';
+import { exampleRoutes, exampleUploadRoutes, ExampleWriterOut } from './rest/examples.routes.js';
+import { experimentRoutes } from './rest/experiments.routes.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';
+import { publicDatasetRoutes } from './rest/public-datasets.routes.js';
 import { publicRoutes } from './rest/public.routes.js';
 import { RunReader } from './rest/run-reader.js';
 import { runV2Routes } from './rest/runs-v2.routes.js';
@@ -54,19 +56,30 @@ function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
     feedbackRoutes({ feedback, configs: app.feedbackConfigs, tokens: app.feedbackTokens, clock, publicUrl }),
     publicRoutes({ runs, feedback, shares, reader, publicUrl }),
     workspaceRoutes({ workspaces }),
-    ...datasetModules(app, publicUrl),
+    ...datasetModules(app, reader, publicUrl),
     runV2Routes({ runs, threads, projects, shares, reader, cursors, clock, publicUrl }),
   ];
 }
 
-function datasetModules(app: App, publicUrl: string | undefined): RouteModule[] {
+function datasetModules(app: App, reader: RunReader, publicUrl: string | undefined): RouteModule[] {
   const { datasets, examples, lineage, attachments, exports, imports, projects, ids, datasetShares } = app;
+  const out = new ExampleWriterOut({ attachments, publicUrl });
   const exampleOptions = { datasets, examples, lineage, attachments, ids, publicUrl };
   return [
     datasetRoutes({ datasets, examples, exports, lineage, shares: datasetShares, projects }),
     datasetFileRoutes({ imports, exports }),
     exampleRoutes(exampleOptions),
     exampleUploadRoutes(exampleOptions),
+    experimentRoutes({
+      datasets,
+      examples,
+      experiments: app.experiments,
+      comparatives: app.comparatives,
+      reader,
+      out,
+      publicUrl,
+    }),
+    publicDatasetRoutes({ datasets, examples, shares: datasetShares, projects, out }),
   ];
 }
 

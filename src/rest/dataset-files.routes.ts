@@ -28,8 +28,9 @@ const MAX_REJECTS = 1_000;
 export function datasetFileRoutes({ imports, exports }: DatasetFileRoutesOptions): RouteModule {
   const findImport = async (request: FastifyRequest): Promise<DatasetImport> => {
     const found = await imports.findImport(principalOf(request), idParam(request, 'Import', 'importId'));
-    if (found?.datasetId !== idParam(request, 'Dataset'))
+    if (found?.datasetId !== idParam(request, 'Dataset')) {
       throw new AppError('NOT_FOUND', 'Import not found.');
+    }
     return found;
   };
 

@@ -6,7 +6,10 @@ import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { DatasetExperiments } from '../projects/project.store.js';
 import { fromWireTime, orNull, toZonedTime, wireTime, wireUuid, wireUuids } from './wire-values.js';
 
-const json = z.unknown().optional().transform((value) => value as JsonValue | undefined);
+const json = z
+  .unknown()
+  .optional()
+  .transform((value) => value as JsonValue | undefined);
 const dataType = z.enum(DATA_TYPES);
 
 /** SDKs put metadata below `extra`. */

@@ -262,8 +262,9 @@ const ORDERS: Readonly<Record<string, 'CREATED_AT' | 'UPDATED_AT' | 'NAME'>> = {
 function dataTypesOf(query: Query) {
   return query.all('data_type')?.map((value) => {
     const known = DATA_TYPES.find((type) => type === value);
-    if (known === undefined)
-      {throw new AppError('UNPROCESSABLE', `data_type must be one of ${DATA_TYPES.join(', ')}.`);}
+    if (known === undefined) {
+      throw new AppError('UNPROCESSABLE', `data_type must be one of ${DATA_TYPES.join(', ')}.`);
+    }
     return known;
   });
 }

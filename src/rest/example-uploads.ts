@@ -128,8 +128,9 @@ export class ExampleUploads {
     return read.map(({ parts, facts: said }): ExampleDraft => {
       const runId = said.source_run_id ?? '';
       const run = said.use_source_run_io === true ? mapped?.get(runId) : undefined;
-      if (said.use_source_run_io === true && run === undefined)
-        {throw new AppError('NOT_FOUND', 'Run not found.');}
+      if (said.use_source_run_io === true && run === undefined) {
+        throw new AppError('NOT_FOUND', 'Run not found.');
+      }
       const made = run !== undefined && 'draft' in run ? run.draft : undefined;
       return {
         ...toFacts(said),

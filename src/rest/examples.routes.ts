@@ -75,8 +75,9 @@ export function exampleQuery(query: Query): {
   const time = query.one('as_of');
   const order = query.one('order') ?? 'recent';
   const known = ORDERS[order];
-  if (known === undefined)
-    {throw new AppError('UNPROCESSABLE', `order must be one of ${Object.keys(ORDERS).join(', ')}.`);}
+  if (known === undefined) {
+    throw new AppError('UNPROCESSABLE', `order must be one of ${Object.keys(ORDERS).join(', ')}.`);
+  }
   const seed = Number(query.one('random_seed') ?? 0);
   if (!Number.isFinite(seed)) throw new AppError('UNPROCESSABLE', 'random_seed must be a number.');
   return {
@@ -232,8 +233,9 @@ export function exampleRoutes(options: ExampleRoutesOptions): RouteModule {
         const datasetIds = new Set(changes.map(({ id, dataset_id: said }) => said ?? owners.get(id)));
         const [datasetId, ...others] = datasetIds;
         if (datasetId === undefined) throw new AppError('NOT_FOUND', 'Example not found.');
-        if (others.length > 0)
-          {throw new AppError('UNPROCESSABLE', 'All examples of a call are of one dataset.');}
+        if (others.length > 0) {
+          throw new AppError('UNPROCESSABLE', 'All examples of a call are of one dataset.');
+        }
         const list = changes.map((change) => toChange(change.id, change));
         return toWireWrite(unwrap(await examples.updateExamples(principal, datasetId, list)));
       });

@@ -5,6 +5,7 @@
 import type { FeedbackService } from '../feedback/feedback.service.js';
 import type { Cursors } from '../graphql/cursor.js';
 import { stringifyWithRawJson } from '../graphql/raw-json.js';
+import type { Position } from '../platform/keyset.js';
 import type { RunRow } from '../runs/run-columns.js';
 import type { RunQuery } from '../runs/run-query.js';
 import type { RunService } from '../runs/run.service.js';
@@ -67,6 +68,31 @@ export class RunReader {
     if (run === undefined) return undefined;
     const [wire] = await this.#toWire(principal, [run], select, base);
     return stringifyWithRawJson(wire);
+  }
+
+  /** Every run that matches, oldest first, page by page; no more than `limit`. */
+  async all(
+    principal: Principal,
+    query: RunQuery,
+    { select: names, base, limit }: { select: readonly string[] | undefined; base: string; limit: number },
+  ): Promise<WireRun[]> {
+    const select = selectionOf(names);
+    const found: WireRun[] = [];
+    let boundary: Position | undefined;
+    while (found.length < limit) {
+      const window = { limit: MAX_PAGE, backward: false, boundary };
+      const rows = await this.#options.runs.listRuns(principal, query, {
+        direction: 'asc',
+        window,
+        fields: select.fields,
+      });
+      const shown = rows.slice(0, MAX_PAGE);
+      found.push(...(await this.#toWire(principal, shown, select, base)));
+      const last = shown.at(-1);
+      if (rows.length <= MAX_PAGE || last === undefined) break;
+      boundary = { value: last.startTime, id: last.uuid };
+    }
+    return found.slice(0, limit);
   }
 
   async #toWire(

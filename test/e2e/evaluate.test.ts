@@ -1,20 +1,23 @@
+/* eslint-disable @typescript-eslint/no-deprecated -- what applications in the field still call */
 /**
  * The unmodified client's `evaluate()` over a dataset made from tau-bench, against the product as processes: what it
  * sends comes back equal through its own reads and through GraphQL.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Client, Example, Run } from 'langsmith';
-import { evaluate } from 'langsmith/evaluation';
+import { evaluate, evaluateComparative } from 'langsmith/evaluation';
 import { loadConversations } from '../support/tau-bench.js';
 import type { Conversation } from '../support/tau-bench.js';
 import { eventually } from '../support/eventually.js';
+import { API_KEY } from '../support/processes.js';
 import { startProduct } from './product.js';
 import type { Product } from './product.js';
 
 const conversations = loadConversations();
 const withData = conversations === undefined ? test.skip : test;
-if (conversations === undefined)
+if (conversations === undefined) {
   process.stdout.write('tau-bench is not beside the project: evaluate() is skipped.\n');
+}
 
 const DATASET = 'tau-bench airline';
 const REPETITIONS = 2;
@@ -216,4 +219,64 @@ withData('two experiments of one agent do not differ, and the gate lets the seco
   );
   expect(evaluateGate.evaluation).toMatchObject({ verdict: 'PASS' });
   expect(evaluateGate.evaluation.report.outcomes[0]!.findings[0]!.n).toBe(TASKS);
+});
+
+withData('experiments are judged in pairs, and read example by example', async () => {
+  const experiments = await collect(client.listProjects({ referenceDatasetName: DATASET }));
+  const dataset = await client.readDataset({ datasetName: DATASET });
+  const names = experiments.map(({ name }) => name!);
+  await evaluateComparative([names[0]!, names[1]!], {
+    client,
+    evaluators: [
+      ({ runs }: { runs: Run[] }) => ({
+        key: 'preferred',
+        scores: Object.fromEntries(
+          runs.map((each, index) => [
+            each.id,
+            (each.outputs as { reward: number }).reward >= 0.5 && index === 0 ? 1 : 0,
+          ]),
+        ),
+      }),
+    ],
+  });
+  const call = async (path: string, body?: unknown): Promise<unknown> => {
+    const response = await fetch(`${product.url}${path}`, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { 'x-api-key': API_KEY, 'content-type': 'application/json' },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    expect(response.status).toBe(200);
+    return response.json();
+  };
+  const comparatives = (await call(`/datasets/${dataset.id}/comparative`)) as {
+    experiments_info: { name: string }[];
+  }[];
+  expect(comparatives).toHaveLength(1);
+  expect(comparatives[0]!.experiments_info.map(({ name }) => name).sort()).toEqual([...names].sort());
+
+  const rows = (await call(`/datasets/${dataset.id}/runs`, {
+    session_ids: experiments.map(({ id }) => id),
+    offset: 0,
+    limit: 10,
+    preview: true,
+  })) as {
+    id: string;
+    runs: { session_id: string; inputs: unknown; outputs_preview: string; feedback_stats: object }[];
+  }[];
+  expect(rows).toHaveLength(10);
+  for (const { runs } of rows) {
+    expect(runs).toHaveLength(experiments.length * REPETITIONS);
+    expect(runs[0]).toMatchObject({ inputs: null, feedback_stats: { reward: { n: 1 } } });
+    expect(runs[0]!.outputs_preview).toContain('reward');
+  }
+});
+
+withData('a shared dataset is copied by who holds the link only', async () => {
+  const { share_token: token } = await client.shareDataset(undefined, DATASET);
+  await client.clonePublicDataset(token, { sourceApiUrl: product.url, datasetName: 'copy' });
+  const [original, copy] = await Promise.all(
+    [DATASET, 'copy'].map((datasetName) => collect(client.listExamples({ datasetName }))),
+  );
+  const inputs = (list: Example[]): string[] => list.map((each) => JSON.stringify(each.inputs)).sort();
+  expect(inputs(copy!)).toEqual(inputs(original!));
 });

@@ -170,7 +170,7 @@ test.each([
 
 test('a name is taken once in a workspace', async () => {
   await create(settings('taken'));
-  expect((await create(settings('taken'))).it.errors[0]?.code).toBe('ALREADY_E).ISTS');
+  expect((await create(settings('taken'))).it.errors[0]?.code).toBe('ALREADY_EXISTS');
 });
 
 test('secrets are nowhere in the database', async () => {
@@ -202,7 +202,7 @@ test('providers are listed newest first, with cursors, and are nodes', async () 
     names.push(...page.nodes.map(({ name }) => name));
     id = page.nodes[0]!.id;
     if (!page.pageInfo.hasNextPage) {
-      expect(page.totalCount).toEqual({ value: names.length, precision: 'E).ACT' });
+      expect(page.totalCount).toEqual({ value: names.length, precision: 'EXACT' });
       break;
     }
     after = page.pageInfo.endCursor;

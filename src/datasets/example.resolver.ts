@@ -1,6 +1,6 @@
 /** Queries and mutations of examples, the examples of a dataset, and what an example leads to. */
 import type { GraphQLResolveInfo } from 'graphql';
-import { Arg, Args, Ctx, FieldResolver, ID, Info, Mutation, Query, Resolver, Root } from 'type-graphql';
+import { Arg, Ctx, FieldResolver, ID, Info, Mutation, Query, Resolver, Root } from 'type-graphql';
 import { RequiresAccess } from '../graphql/access.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext, LoaderFactory } from '../graphql/context.js';
@@ -202,8 +202,9 @@ export class ExampleResolver {
 }
 
 function written(result: Result<ExampleWrite>): CreateExamplesPayload {
-  if (!result.ok)
+  if (!result.ok) {
     return { version: null, changed: false, exampleIds: [], errors: toUserErrors(result.problems) };
+  }
   const { version, made, exampleIds } = result.value;
   return {
     version,

@@ -78,8 +78,9 @@ export interface ExampleRow {
 
 /** A JSON value as an example keeps it. */
 export function payloadOf(value: JsonValue): Payload {
-  const text = cleanJsonText(JSON.stringify(value));
-  return { text, value };
+  const said = JSON.stringify(value);
+  const text = cleanJsonText(said);
+  return { text, value: text === said ? value : (JSON.parse(text) as JsonValue) };
 }
 
 /** Splits as they are kept: without repetitions, never none. */
@@ -108,10 +109,16 @@ const hash = (text: string): Buffer => createHash('sha256').update(text).digest(
 
 type Hashed = Pick<ExampleRow, 'inputs' | 'outputs' | 'metadata' | 'attachments'>;
 
-/** Of inputs alone, and of what an evaluation depends on. Neither order of keys nor white space matters. */
-export function hashesOf(row: Hashed): Pick<ExampleRow, 'inputsHash' | 'contentHash'> {
-  const inputs = canonicalJsonText(row.inputs);
-  const outputs = row.outputs === null ? 'null' : canonicalJsonText(row.outputs);
+/**
+ * Of inputs alone, and of what an evaluation depends on. Neither order of keys nor white space matters.
+ * @param known values of the texts that are parsed already.
+ */
+export function hashesOf(
+  row: Hashed,
+  known: { readonly inputs?: JsonValue; readonly outputs?: JsonValue | undefined } = {},
+): Pick<ExampleRow, 'inputsHash' | 'contentHash'> {
+  const inputs = canonicalJsonText(row.inputs, known.inputs);
+  const outputs = row.outputs === null ? 'null' : canonicalJsonText(row.outputs, known.outputs);
   const attachments = row.attachments.map(({ name, id, mimeType, size }) => [name, id, mimeType, size]);
   const rest = `${canonicalJson(row.metadata)},${canonicalJson(attachments)}`;
   return { inputsHash: hash(inputs), contentHash: hash(`[${inputs},${outputs},${rest}]`) };
@@ -134,7 +141,8 @@ export function newRow(draft: ExampleDraft, id: string, nowUs: number): ExampleR
     attachments: draft.attachments ?? [],
     createdUs: draft.createdUs ?? nowUs,
   };
-  return { ...row, ...hashesOf(row) };
+  const known = { inputs: draft.inputs.value, outputs: draft.outputs?.value };
+  return { ...row, ...hashesOf(row, known) };
 }
 
 /** The row after the change; the same object where it changes nothing. */

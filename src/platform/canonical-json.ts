@@ -1,6 +1,22 @@
 /** JSON text that is equal for equal values, whatever the order of their keys. */
 export function canonicalJson(value: unknown): string {
-  return value === undefined ? '' : JSON.stringify(value, sortedKeys);
+  if (value === undefined) return '';
+  return isSorted(value) ? JSON.stringify(value) : JSON.stringify(value, sortedKeys);
+}
+
+/**
+ * Whether keys are in order already, so that writing the value as it is will do: several times faster. Keys that begin
+ * with a digit may be indexes, which come first whatever their order.
+ */
+function isSorted(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  if (Array.isArray(value)) return value.every(isSorted);
+  let last = '';
+  for (const [key, inner] of Object.entries(value)) {
+    if (key < last || (key >= '0' && key < ':') || !isSorted(inner)) return false;
+    last = key;
+  }
+  return true;
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {
@@ -17,10 +33,11 @@ const LONG_NUMBER = /[\d.]{16}|\d[eE]/;
 /**
  * The same for JSON text: equal for texts that differ in white space and order of keys alone. Numbers with more digits
  * than a double holds keep them, where parsing would make neighbours equal.
+ * @param value what the text says, where that is known.
  * @throws SyntaxError when it is no JSON.
  */
-export function canonicalJsonText(text: string): string {
-  if (!LONG_NUMBER.test(text)) return canonicalJson(JSON.parse(text));
+export function canonicalJsonText(text: string, value?: unknown): string {
+  if (!LONG_NUMBER.test(text)) return canonicalJson(value === undefined ? JSON.parse(text) : value);
   const kept = text.replace(TOKENS, (token) =>
     // No storable string begins with NUL.
     token.startsWith(QUOTE) || isExact(token) ? token : `"\\u0000${token}"`,

@@ -93,8 +93,9 @@ test('writers at the same time never make the same version, and what a version s
           Array.from({ length: newest.version }, (_, index) => index + 1),
         );
         expect(newest.exampleCount).toBe((await world.read(id, newest.version)).length);
-        for (const [version, shown] of pinned)
+        for (const [version, shown] of pinned) {
           expect(JSON.stringify(await world.read(id, version))).toBe(shown);
+        }
         let count = 0;
         for (const { version, added, removed } of await versionsOf(id)) {
           count += added - removed;
@@ -168,14 +169,15 @@ function apply(document: JsonValue, operations: readonly PatchOperation[]): Json
     if (Array.isArray(parent)) {
       if (operation.op === 'remove') parent.splice(Number(last), 1);
       else parent.splice(Number(last), operation.op === 'add' ? 0 : 1, operation.value);
-    } else if (operation.op === 'remove') delete (parent as Record<string, JsonValue>)[last];
-    else
+    } else if (operation.op === 'remove') Reflect.deleteProperty(parent as object, last);
+    else {
       Object.defineProperty(parent as object, last, {
         value: operation.value,
         enumerable: true,
         configurable: true,
         writable: true,
       });
+    }
     root = { ...root };
   }
   return root[''] as JsonValue;

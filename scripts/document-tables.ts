@@ -54,10 +54,14 @@ const limits: readonly (readonly [string, string])[] = [
 
 /** Settings few installations need: in docs/operation.md instead of the README. */
 const RARE: ReadonlySet<string> = new Set([
+  'ALLOW_VOLATILE_REDIS',
   'CONTENT_READ_RETENTION_DAYS',
   'DATABASE_ROLE',
+  'INGEST_LANES',
   'MAX_CONNECTIONS_PER_ADDRESS',
+  'MAX_IN_FLIGHT_BYTES',
   'OUTBOUND_ALLOWED_PRIVATE_HOSTS',
+  'READ_CONNECTIONS',
   'TRUSTED_DOCUMENTS_FILE',
   'TRUSTED_DOCUMENTS_ONLY',
 ]);

@@ -3,20 +3,7 @@ import type { Queryable } from '../platform/db.js';
 import { keysetCondition, keysetOrder } from '../platform/keyset.js';
 import type { Keyset, PageWindow } from '../platform/keyset.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
-
-export const CHANGE_KINDS = ['added', 'removed', 'modified'] as const;
-export type ChangeKind = (typeof CHANGE_KINDS)[number];
-
-export interface ExampleDifference {
-  readonly exampleId: string;
-  readonly kind: ChangeKind;
-}
-
-export interface VersionRange {
-  readonly datasetId: string;
-  readonly from: number;
-  readonly to: number;
-}
+import type { ChangeKind, ExampleDifference, VersionRange } from './dataset.js';
 
 const KEYSET: Keyset = {
   value: 'c."exampleId"',

@@ -113,6 +113,21 @@ export interface DatasetFilter {
   readonly metadata?: JsonObject | undefined;
 }
 
+/** What becomes of an example from one version to another. */
+export const CHANGE_KINDS = ['added', 'removed', 'modified'] as const;
+export type ChangeKind = (typeof CHANGE_KINDS)[number];
+
+export interface ExampleDifference {
+  readonly exampleId: string;
+  readonly kind: ChangeKind;
+}
+
+export interface VersionRange {
+  readonly datasetId: string;
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Why an example was or would be refused. */
 export interface SchemaViolation {
   readonly field: 'inputs' | 'outputs';
@@ -131,9 +146,6 @@ export const MAX_TAG_LENGTH = 128;
 
 // JSON.stringify escapes NUL and lone surrogates; jsonb refuses these escapes.
 const UNSTORABLE = /\\u0000|\\u[dD][89a-fA-F]/;
-
-export const isDataType = (value: unknown): value is DataType =>
-  (DATA_TYPES as readonly unknown[]).includes(value);
 
 /** Why a text cannot be stored; empty where it can. */
 export function textProblems(

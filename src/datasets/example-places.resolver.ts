@@ -16,7 +16,8 @@ import { RunObject } from '../runs/run.types.js';
 import type { AttachmentLinks, GraphqlRun } from '../runs/run.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
 import { AsOfInput, DATASET_NODE, toAsOf } from './dataset.inputs.js';
-import type { Dataset } from './dataset.js';
+import { CHANGE_KINDS } from './dataset.js';
+import type { ChangeKind, Dataset } from './dataset.js';
 import type { DatasetLoaders } from './dataset.loaders.js';
 import {
   DatasetDiffObject,
@@ -28,8 +29,6 @@ import {
   ImportRejectObject,
 } from './dataset.types.js';
 import type { PlacedDifference } from './dataset.types.js';
-import { CHANGE_KINDS } from './dataset-diff.store.js';
-import type { ChangeKind } from './dataset-diff.store.js';
 import { ExampleListArgs, toExampleFilter } from './example.inputs.js';
 import { selectsContent, showExamples } from './example.resolver.js';
 import type { ExampleService } from './example.service.js';

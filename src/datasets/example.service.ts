@@ -11,9 +11,9 @@ import { failed, ok, problem } from '../platform/result.js';
 import type { Result } from '../platform/result.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
-import type { AsOf, Dataset, Example } from './dataset.js';
+import type { AsOf, ChangeKind, Dataset, Example, ExampleDifference, VersionRange } from './dataset.js';
 import type { DatasetService } from './dataset.service.js';
-import type { ChangeKind, DatasetDiffStore, ExampleDifference, VersionRange } from './dataset-diff.store.js';
+import type { DatasetDiffStore } from './dataset-diff.store.js';
 import { splitProblems } from './example.js';
 import type { ExampleChange, ExampleDraft } from './example.js';
 import type {

@@ -2,8 +2,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DATA_TYPES } from '../datasets/dataset.js';
-import type { AsOf, Dataset } from '../datasets/dataset.js';
-import type { ChangeKind } from '../datasets/dataset-diff.store.js';
+import type { AsOf, ChangeKind, Dataset } from '../datasets/dataset.js';
 import type { DatasetService } from '../datasets/dataset.service.js';
 import type { DatasetShareService } from '../datasets/dataset-share.service.js';
 import type { ExampleService } from '../datasets/example.service.js';

@@ -56,8 +56,6 @@ export const draft = (
   ...more,
 });
 
-export type World = Awaited<ReturnType<typeof createWorld>>;
-
 export async function createWorld() {
   const database = await createTestDatabase();
   const log = createLogger('silent', 'test');

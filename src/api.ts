@@ -30,6 +30,8 @@ import { FilterResolver } from './filters/filter.resolver.js';
 import { GateLoaders } from './gates/gate.loaders.js';
 import { GateResolver } from './gates/gate.resolver.js';
 import { GATE_EVALUATION_NODE, GATE_NODE } from './gates/gate.types.js';
+import { HarvestResolver, HarvestRunResolver } from './harvest/harvest.resolver.js';
+import { HARVEST_NODE, HARVEST_RUN_NODE } from './harvest/harvest.types.js';
 import { requirePrincipal } from './graphql/context.js';
 import type { LoaderFactory } from './graphql/context.js';
 import { ErrorPresenter } from './graphql/errors.js';
@@ -135,6 +137,12 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
   });
   const feedbackResolver = new FeedbackResolver({ feedback, cursors, projectLoaders });
   const scheduleResolver = new ScheduleResolver({ schedules: app.schedules, cursors });
+  const harvestResolver = new HarvestResolver({
+    harvests: app.harvests,
+    previews: app.harvestPreviews,
+    schedules: app.schedules,
+    cursors,
+  });
   const modelProviderResolver = new ModelProviderResolver({
     providers: app.modelProviders,
     trial: app.providerTrial,
@@ -152,6 +160,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     .register(EVALUATOR_VERSION_NODE, evaluatorResolver.loadVersions)
     .register(EXPERIMENT_NODE, experimentResolver.loadNodes)
     .register(FEEDBACK_NODE, feedbackResolver.loadNodes)
+    .register(HARVEST_NODE, harvestResolver.loadNodes)
+    .register(HARVEST_RUN_NODE, harvestResolver.loadRuns)
     .register(JOB_NODE, jobResolver.loadNodes)
     .register(MODEL_PROVIDER_NODE, modelProviderResolver.loadNodes)
     .register(PROJECT_NODE, projectResolver.loadNodes)
@@ -177,6 +187,8 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
     new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),
     new FilterResolver(),
+    harvestResolver,
+    new HarvestRunResolver({ harvests: app.harvests, cursors }),
     new LiveResolver({ links }),
     new MemberResolver({ members, cursors }),
     modelProviderResolver,

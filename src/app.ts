@@ -55,6 +55,14 @@ import { FeedbackStore } from './feedback/feedback.store.js';
 import { GateService } from './gates/gate.service.js';
 import { GateStore } from './gates/gate.store.js';
 import { Cursors } from './graphql/cursor.js';
+import { CandidateStore } from './harvest/candidate.store.js';
+import { HarvestPreviewService } from './harvest/harvest-preview.service.js';
+import { HarvestRunStore } from './harvest/harvest-run.store.js';
+import { HarvestSource } from './harvest/harvest-source.js';
+import { HarvestWorkService } from './harvest/harvest-work.service.js';
+import { HarvestWriter } from './harvest/harvest-writer.js';
+import { HarvestService } from './harvest/harvest.service.js';
+import { HarvestStore } from './harvest/harvest.store.js';
 import { IntakeService } from './ingest/intake.js';
 import type { RunSink } from './ingest/intake.js';
 import { PartitionCatalog } from './ingest/partition-catalog.js';
@@ -514,6 +522,45 @@ function createEvaluators(
   return { evaluators, evaluatorRuntime, evaluatorTrials };
 }
 
+function createHarvests(
+  { reads, writes: pool, idempotency, contentReads }: Foundation,
+  parts: {
+    readonly jobQueue: JobQueue;
+    readonly runs: RunService;
+    readonly projects: ProjectService;
+    readonly datasets: DatasetService;
+    readonly exampleStore: ExampleStore;
+  },
+) {
+  const { jobQueue: queue, datasets, projects } = parts;
+  const candidates = new CandidateStore();
+  const stores = { harvests: new HarvestStore(), runs: new HarvestRunStore(), candidates };
+  const writer = new HarvestWriter({ candidates, clock, ids });
+  const source = new HarvestSource({
+    db: reads,
+    runs: parts.runs,
+    examples: parts.exampleStore,
+    candidates,
+  });
+  const harvests = new HarvestService({
+    ...stores,
+    pool,
+    queue,
+    writer,
+    datasets,
+    projects,
+    idempotency,
+    contentReads,
+    clock,
+    ids,
+  });
+  return {
+    harvests,
+    harvestPreviews: new HarvestPreviewService({ harvests, datasets, source, clock }),
+    harvestWork: new HarvestWorkService({ ...stores, pool, datasets, source, writer, clock }),
+  };
+}
+
 function createExperiments(
   { databaseUrl, writes, idempotency, doorbell, log }: Foundation,
   { databaseRole: role, lifecycle }: AppOptions,
@@ -524,6 +571,7 @@ function createExperiments(
     readonly evaluators: EvaluatorService;
     readonly evaluatorRuntime: EvaluatorRuntime;
     readonly runSink: RunSink;
+    readonly harvests: HarvestService;
   } & Pick<ReturnType<typeof createModels>, 'models' | 'modelProviders' | 'outbound' | 'vault'>,
 ) {
   const { jobQueue: queue, models, modelProviders: providers, outbound, vault, evaluators } = parts;
@@ -567,7 +615,10 @@ function createExperiments(
     schedules: new ScheduleService({
       pool: writes,
       queue,
-      actions: { experiment: (scope, schedule, dueAt) => control.startScheduled(scope, schedule, dueAt) },
+      actions: {
+        experiment: (scope, schedule, dueAt) => control.startScheduled(scope, schedule, dueAt),
+        harvest: (scope, schedule, dueAt) => parts.harvests.runScheduled(scope, schedule, dueAt),
+      },
       idempotency,
       clock,
       ids,
@@ -587,6 +638,7 @@ export function createApp(options: AppOptions) {
   const feedback = createFeedback(foundation);
   const models = createModels(foundation, options, ingest.runSink);
   const datasets = createDatasets(foundation, options, { ...reading, ...feedback, ...jobs });
+  const harvests = createHarvests(foundation, { ...jobs, ...reading, ...datasets });
   const evaluators = createEvaluators(foundation, options, {
     ...models,
     ...feedback,
@@ -623,7 +675,9 @@ export function createApp(options: AppOptions) {
     ...createComparison(foundation, options, { ...reading, ...feedback }),
     ...datasets,
     ...evaluators,
+    ...harvests,
     ...createExperiments(foundation, options, {
+      ...harvests,
       ...jobs,
       ...models,
       ...feedback,

@@ -7,6 +7,7 @@ import {
   sweepExperiments,
   tidyExperiments,
 } from './experiments/run-experiments.js';
+import { executeHarvest, sweepHarvests, tidyHarvests } from './harvest/run-harvests.js';
 import { fireSchedule, tickSchedules } from './schedules/fire-schedules.js';
 import type { WorkerServices } from './services.js';
 import { deleteProjectRuns } from './upkeep/delete-project-runs.js';
@@ -39,6 +40,9 @@ export const implementations: readonly JobImplementation<WorkerServices>[] = [
   executeExperiment,
   sweepExperiments,
   tidyExperiments,
+  executeHarvest,
+  sweepHarvests,
+  tidyHarvests,
 ];
 
 /** Queues by name. A queue of its own is for work that must not wait behind other work. */

@@ -5,6 +5,7 @@ import type { Config } from '../src/config.js';
 import type { DatasetCleanup } from '../src/datasets/dataset-cleanup.js';
 import type { ExperimentWorkService } from '../src/experiments/experiment-work.service.js';
 import { UnitBacklogStore } from '../src/experiments/unit-backlog.store.js';
+import type { HarvestWorkService } from '../src/harvest/harvest-work.service.js';
 import { FeedStore } from '../src/live/feed.store.js';
 import type { Clock } from '../src/platform/clock.js';
 import type { Doorbell } from '../src/platform/doorbell.js';
@@ -38,6 +39,7 @@ export interface WorkerApp extends Jobs {
   readonly datasetCleanup: DatasetCleanup;
   readonly schedules: ScheduleService;
   readonly experimentWork: ExperimentWorkService;
+  readonly harvestWork: HarvestWorkService;
   /** One process at a time does the work, the others find it taken. */
   readonly indexer: { runOnce(): Promise<{ readonly behind: boolean }> };
   readonly feedback: { attachWaiting(): Promise<number> };
@@ -90,6 +92,7 @@ export async function createWorkers(
       datasetCleanup: app.datasetCleanup,
       schedules: app.schedules,
       experiments: app.experimentWork,
+      harvests: app.harvestWork,
     },
     implementations,
     concurrency,

@@ -10,6 +10,7 @@ import { FeedbackResolver } from '../feedback/feedback.resolver.js';
 import { RunFeedbackResolver } from '../feedback/run-feedback.resolver.js';
 import { FilterResolver } from '../filters/filter.resolver.js';
 import { GateResolver } from '../gates/gate.resolver.js';
+import { HarvestResolver, HarvestRunResolver } from '../harvest/harvest.resolver.js';
 import { JobResolver } from '../jobs/job.resolver.js';
 import { LiveResolver } from '../live/live.resolver.js';
 import { ModelProviderResolver } from '../models/model-provider.resolver.js';
@@ -61,6 +62,8 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   FeedbackConfigResolver,
   FeedbackResolver,
   FilterResolver,
+  HarvestResolver,
+  HarvestRunResolver,
   JobResolver,
   LiveResolver,
   MemberResolver,

@@ -188,10 +188,10 @@ export class RunService {
         for (const id of await traces.findPresent(scope, traceId, [...elsewhere], where)) present.add(id);
       }
     }
-    return nodes.map((node) => ({
-      ...node,
-      orphan: node.parentRunId !== null && !present.has(node.parentRunId),
-    }));
+    // In place: the rows are fresh, and copies would cost more than all else done to them.
+    const placed = nodes as (TraceRun & { orphan: boolean })[];
+    for (const node of placed) node.orphan = node.parentRunId !== null && !present.has(node.parentRunId);
+    return placed;
   }
 
   /**

@@ -28,7 +28,7 @@ import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
-import { selectedRunFields, selectsWhole } from './run-selection.js';
+import { selectedRunFields, selectsField, selectsWhole } from './run-selection.js';
 import { DeleteTracesInput } from './run.inputs.js';
 import type { RunLoaders } from './run.loaders.js';
 import { MAX_TRACE_RUNS } from './run.service.js';
@@ -38,7 +38,7 @@ import type { AttachmentLinks, GraphqlRun } from './run.types.js';
 import {
   toTreeOnly,
   toTrace,
-  toTraceRun,
+  toTraceRuns,
   TRACE_NODE,
   TraceObject,
   TraceRunConnection,
@@ -126,6 +126,7 @@ export class TraceResolver {
     @Root() trace: GraphqlTrace,
     @Arg('first', () => Int, { defaultValue: MAX_TRACE_RUNS, description: 'Up to 10000.' }) first: number,
     @Arg('after', () => String, { nullable: true }) after: string | null | undefined,
+    @Info() info: GraphQLResolveInfo,
     @Ctx() context: GraphqlContext,
   ): Promise<TraceRunConnection> {
     const { runs, cursors } = this.#deps;
@@ -134,7 +135,7 @@ export class TraceResolver {
     const found =
       trace.tree ??
       (await runs.listTraceRuns(requirePrincipal(context), trace.traceId, first, request.boundary?.id));
-    const nodes = found.slice(0, first).map(toTraceRun);
+    const nodes = toTraceRuns(found.slice(0, first), selectsField(info, 'nodes.id'));
     // The order is found again from the run itself: dotted orders of deep runs are too long for a cursor.
     const cursorOf = (run: (typeof nodes)[number] | undefined): string | null =>
       run === undefined ? null : cursors.encode(request, { value: null, id: run.uuid });

@@ -77,12 +77,15 @@ export class TraceRunObject {
   revision!: number;
 }
 
-export type GraphqlTraceRun = PlacedTraceRun & { readonly id: string };
+/** `id` is there where it was selected. */
+export type GraphqlTraceRun = PlacedTraceRun & { readonly id?: string };
 
-export const toTraceRun = (run: PlacedTraceRun): GraphqlTraceRun => ({
-  ...run,
-  id: toGlobalId(RUN_NODE, run.uuid),
-});
+/** Completes fresh nodes in place. */
+export function toTraceRuns(runs: readonly PlacedTraceRun[], withIds: boolean): readonly GraphqlTraceRun[] {
+  if (!withIds) return runs;
+  for (const run of runs) (run as { id?: string }).id = toGlobalId(RUN_NODE, run.uuid);
+  return runs;
+}
 
 @ObjectType('TraceRunConnection', { simpleResolvers: true })
 export class TraceRunConnection {

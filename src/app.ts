@@ -609,6 +609,8 @@ function createExperiments(
     clock,
     log,
   });
+  // After the workers and before the pool.
+  lifecycle.onStop('experiments', () => runner.settle());
   return {
     experimentControl: control,
     experimentWork: new ExperimentWorkService({ pool, queue, runner, doorbell, clock }),

@@ -77,6 +77,8 @@ class Called extends Error {}
 
 export class ExperimentRunner {
   readonly #deps: ExperimentRunnerDeps;
+  /** Units that lanes give back because they were called off. */
+  readonly #releases = new Set<Promise<void>>();
 
   constructor(deps: ExperimentRunnerDeps) {
     this.#deps = deps;
@@ -88,7 +90,12 @@ export class ExperimentRunner {
     const execution = await new ExecutionStore().find(pool, options.scope, options.experimentId);
     if (execution?.state !== 'running') return { kind: 'idle' };
     const versions = await this.#deps.versions.findVersions(options.scope, execution.evaluatorVersionIds);
-    return new Lane(this.#deps, options, execution, versions).run();
+    return new Lane(this.#deps, options, execution, versions, this.#releases).run();
+  }
+
+  /** Lanes that were called off are left behind by their jobs; this waits until they have given back what they held. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#releases);
   }
 }
 
@@ -108,6 +115,7 @@ class Lane {
   readonly #subjects: SubjectStore;
   readonly #commits: UnitCommits;
   readonly #active = new Set<Active>();
+  readonly #releases: Set<Promise<void>>;
   #wake: () => void = () => undefined;
   /** When the first of the slots that are free now became so. */
   #freeSince = 0;
@@ -122,7 +130,9 @@ class Lane {
     options: LaneOptions,
     execution: ExecutionRecord,
     versions: readonly EvaluatorVersion[],
+    releases: Set<Promise<void>>,
   ) {
+    this.#releases = releases;
     this.#deps = deps;
     this.#options = options;
     this.#execution = execution;
@@ -138,7 +148,12 @@ class Lane {
   async run(): Promise<LaneEnd> {
     const { signal } = this.#options;
     const onAbort = (): void => {
-      for (const { abort } of this.#active) abort.abort(signal.reason);
+      // At once: what is being called may take longer to end than the process has left.
+      for (const active of this.#active) {
+        active.abort.abort(signal.reason);
+        const release = this.#release(active).finally(() => this.#releases.delete(release));
+        this.#releases.add(release);
+      }
       this.#wake();
     };
     signal.addEventListener('abort', onAbort, { once: true });
@@ -152,10 +167,10 @@ class Lane {
       return await this.#work();
     } finally {
       // Whatever ended it: nothing is left running unwatched, and every claim is given back or was finished.
-      if (this.#active.size > 0) {
-        for (const { abort } of this.#active) abort.abort(new Called('The lane ends.'));
-        while (this.#active.size > 0) await this.#untilWoken(LOOK_MS);
+      for (const { abort } of this.#active) {
+        if (!abort.signal.aborted) abort.abort(new Called('The lane ends.'));
       }
+      while (this.#active.size > 0) await this.#untilWoken(LOOK_MS);
       signal.removeEventListener('abort', onAbort);
       await renewal.stop();
     }
@@ -261,8 +276,8 @@ class Lane {
   }
 
   async #giveBack({ kind, unit, abort }: Active, error: unknown): Promise<void> {
-    // In other hands, or the experiment is gone: there is nothing to give back.
-    if (abort.signal.reason instanceof ClaimLost) return;
+    // In other hands, or given back already.
+    if (abort.signal.reason instanceof ClaimLost || this.#options.signal.aborted) return;
     const calledOff = abort.signal.aborted;
     if (!calledOff) {
       this.#deps.log.warn({ err: error, experimentId: this.#options.experimentId }, 'a unit was given back');
@@ -272,14 +287,27 @@ class Lane {
       calledOff || isTransient(error)
         ? ({ kind: 'back', delayMs: 0, cost: null } as const)
         : this.#unsuccessful(unit, 'INTERNAL', 'An unexpected error; the log has it.', true, undefined, null);
-    await (
-      kind === 'row'
-        ? this.#commits.add({ kind, unit, outcome })
-        : this.#commits.add({ kind, unit: unit as ClaimedResult, outcome })
-    ).catch((reason: unknown) => {
+    await this.#add(kind, unit, outcome).catch((reason: unknown) => {
       // The claim runs out by itself.
       this.#fault ??= reason;
     });
+  }
+
+  /** As if it had never been claimed. Its claim no longer holds then, whatever its work still brings. */
+  async #release({ kind, unit }: Active): Promise<void> {
+    await this.#add(kind, unit, { kind: 'back', delayMs: 0, cost: null }).catch((error: unknown) => {
+      this.#deps.log.warn({ err: error }, 'a unit was not given back; its claim runs out');
+    });
+  }
+
+  #add(
+    kind: Active['kind'],
+    unit: Active['unit'],
+    outcome: Extract<RowOutcome, { kind: 'failed' | 'again' | 'back' }>,
+  ): Promise<void> {
+    return kind === 'row'
+      ? this.#commits.add({ kind, unit, outcome })
+      : this.#commits.add({ kind, unit: unit as ClaimedResult, outcome });
   }
 
   // ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ import type pg from 'pg';
 import type { FeedbackDraft } from '../feedback/feedback.js';
 import type { FeedbackService } from '../feedback/feedback.service.js';
 import { appendFeed, FEED_TOPIC } from '../live/feed.js';
+import { inWorkspace } from '../platform/db-scope.js';
 import { isTransient, transaction } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
 import type { Logger } from '../platform/log.js';
@@ -55,7 +56,8 @@ export class UnitCommits {
   add(finished: Finished): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ finished, resolve, reject });
-      if (!this.#busy) void this.#run();
+      // Units are also given back on behalf of a process that is told to go, outside of any workspace.
+      if (!this.#busy) void inWorkspace(this.#scope.workspaceId, () => this.#run());
     });
   }
 

@@ -35,11 +35,33 @@ const IS_RUNNING = `exists (
   select from experiment_executions e
   where e.workspace_id = $1 and e.experiment_id = $2 and e.state = 'running')`;
 
+// Each unit is looked up by its whole key, and changed where it was found. Joined instead, a table that was just filled
+// and has no statistics yet is read from end to end for a handful of units.
+const OWN_ROWS = (examples: string, repetitions: string, claims: string): string => `
+  select u.place, m.claim, m.number
+  from unnest(${examples}::uuid[], ${repetitions}::integer[], ${claims}::integer[]) with ordinality
+    as m (example_id, repetition, claim, number)
+  cross join lateral (
+    select r.ctid as place from experiment_rows r
+    where r.workspace_id = $1 and r.experiment_id = $2 and r.example_id = m.example_id and r.repetition = m.repetition
+    limit 1
+  ) u`;
+const OWN_RESULTS = (examples: string, repetitions: string, versions: string, claims: string): string => `
+  select u.place, m.claim, m.number
+  from unnest(${examples}::uuid[], ${repetitions}::integer[], ${versions}::uuid[], ${claims}::integer[]) with ordinality
+    as m (example_id, repetition, version, claim, number)
+  cross join lateral (
+    select r.ctid as place from experiment_results r
+    where r.workspace_id = $1 and r.experiment_id = $2 and r.example_id = m.example_id
+      and r.repetition = m.repetition and r.evaluator_version_id = m.version
+    limit 1
+  ) u`;
+
 type Finished<K, O> = { readonly unit: K; readonly outcome: O };
 export type FinishedRow = Finished<ClaimedRow, RowOutcome>;
 export type FinishedResult = Finished<ClaimedResult, ResultOutcome>;
 
-const COLUMNS_OF = {
+const STATES = {
   done: 'done',
   scored: 'scored',
   failed: 'failed',
@@ -59,20 +81,25 @@ export class UnitStore {
     const { rows } = await db.query<ClaimedResult & Record<string, unknown>>(
       `/* experiments.claim_${which}_results */
       with picked as materialized (
-        select example_id, repetition, evaluator_version_id
+        select ctid as place
         from experiment_results
         where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE[which]('available_at')}
         limit $3
         for update skip locked
+      ),
+      claimed as (
+        update experiment_results u set ${CLAIM}
+        where u.ctid = any(array(select place from picked))
+        returning u.*
       )
-      update experiment_results u set ${CLAIM}
-      from picked p
-      join experiment_rows r on r.workspace_id = $1 and r.experiment_id = $2
-        and r.example_id = p.example_id and r.repetition = p.repetition
-      where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = p.example_id
-        and u.repetition = p.repetition and u.evaluator_version_id = p.evaluator_version_id
-      returning u.example_id as "exampleId", u.repetition, u.evaluator_version_id as "evaluatorVersionId", u.claim,
-        u.attempts, u.round, u.losses, r.run_id as "runId"`,
+      select c.example_id as "exampleId", c.repetition, c.evaluator_version_id as "evaluatorVersionId", c.claim,
+        c.attempts, c.round, c.losses, r.run_id as "runId"
+      from claimed c
+      cross join lateral (
+        select run_id from experiment_rows
+        where workspace_id = $1 and experiment_id = $2 and example_id = c.example_id and repetition = c.repetition
+        limit 1
+      ) r`,
       [scope.workspaceId, experimentId, limit],
     );
     return rows;
@@ -89,15 +116,14 @@ export class UnitStore {
     const { rows } = await db.query<ClaimedRow & Record<string, unknown>>(
       `/* experiments.claim_${which}_rows */
       with picked as materialized (
-        select example_id, repetition
+        select ctid as place
         from experiment_rows
         where workspace_id = $1 and experiment_id = $2 and ${CLAIMABLE[which]('position')}
         limit $3
         for update skip locked
       )
       update experiment_rows u set ${CLAIM}
-      from picked p
-      where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = p.example_id and u.repetition = p.repetition
+      where u.ctid = any(array(select place from picked))
       returning u.example_id as "exampleId", u.repetition, u.claim, u.attempts, u.round, u.losses, u.run_id as "runId"`,
       [scope.workspaceId, experimentId, limit],
     );
@@ -122,25 +148,27 @@ export class UnitStore {
       results: number[] | null;
     }>(
       `/* experiments.renew */
-      with kept_rows as (
+      with own_rows as materialized (
+        ${OWN_ROWS('$3', '$4', '$5')}
+      ),
+      own_results as materialized (
+        ${OWN_RESULTS('$6', '$7', '$8', '$9')}
+      ),
+      kept_rows as (
         update experiment_rows u set claimed_until = clock_timestamp() + interval '${LEASE_SECONDS} seconds'
-        from unnest($3::uuid[], $4::integer[], $5::integer[]) with ordinality as m (example_id, repetition, claim, place)
-        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-          and u.repetition = m.repetition and u.claim = m.claim and u.state = 'running'
-        returning m.place
+        from own_rows m
+        where u.ctid = m.place and u.claim = m.claim and u.state = 'running'
+        returning m.number
       ),
       kept_results as (
         update experiment_results u set claimed_until = clock_timestamp() + interval '${LEASE_SECONDS} seconds'
-        from unnest($6::uuid[], $7::integer[], $8::uuid[], $9::integer[]) with ordinality
-          as m (example_id, repetition, version, claim, place)
-        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-          and u.repetition = m.repetition and u.evaluator_version_id = m.version and u.claim = m.claim
-          and u.state = 'running'
-        returning m.place
+        from own_results m
+        where u.ctid = m.place and u.claim = m.claim and u.state = 'running'
+        returning m.number
       )
       select (select state from experiment_executions where workspace_id = $1 and experiment_id = $2) as state,
-        (select array_agg((place - 1)::integer) from kept_rows) as rows,
-        (select array_agg((place - 1)::integer) from kept_results) as results`,
+        (select array_agg((number - 1)::integer) from kept_rows) as rows,
+        (select array_agg((number - 1)::integer) from kept_results) as results`,
       [scope.workspaceId, experimentId, ...rowArrays(rows), ...resultArrays(results)],
     );
     const [answer] = found;
@@ -159,18 +187,23 @@ export class UnitStore {
     units: readonly ClaimedRow[],
   ): Promise<Set<number>> {
     if (units.length === 0) return new Set();
+    const ordered = inOrder(units);
     const { rows } = await tx.query<{ place: number }>(
       `/* experiments.fence_rows */
-      select m.place - 1 as place
-      from unnest($3::uuid[], $4::integer[], $5::integer[]) with ordinality as m (example_id, repetition, claim, place)
-      join experiment_rows u on u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-        and u.repetition = m.repetition and u.claim = m.claim and u.state = 'running'
-      order by u.example_id, u.repetition
-      limit $6
-      for update of u`,
-      [scope.workspaceId, experimentId, ...rowArrays(units), units.length],
+      select m.number - 1 as place
+      from unnest($3::uuid[], $4::integer[], $5::integer[]) with ordinality as m (example_id, repetition, claim, number)
+      cross join lateral (
+        select 1 from experiment_rows u
+        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
+          and u.repetition = m.repetition and u.claim = m.claim and u.state = 'running'
+        limit 1
+        for update of u
+      ) locked
+      limit $6`,
+      [scope.workspaceId, experimentId, ...rowArrays(ordered), units.length],
     );
-    return new Set(rows.map(({ place }) => place));
+    const owned = new Set(rows.map(({ place }) => ordered[place]));
+    return new Set(units.flatMap((unit, index) => (owned.has(unit) ? [index] : [])));
   }
 
   /** As fenceRows. */
@@ -181,20 +214,25 @@ export class UnitStore {
     units: readonly ClaimedResult[],
   ): Promise<Set<number>> {
     if (units.length === 0) return new Set();
+    const ordered = inOrder(units);
     const { rows } = await tx.query<{ place: number }>(
       `/* experiments.fence_results */
-      select m.place - 1 as place
+      select m.number - 1 as place
       from unnest($3::uuid[], $4::integer[], $5::uuid[], $6::integer[]) with ordinality
-        as m (example_id, repetition, version, claim, place)
-      join experiment_results u on u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-        and u.repetition = m.repetition and u.evaluator_version_id = m.version and u.claim = m.claim
-        and u.state = 'running'
-      order by u.example_id, u.repetition, u.evaluator_version_id
-      limit $7
-      for update of u`,
-      [scope.workspaceId, experimentId, ...resultArrays(units), units.length],
+        as m (example_id, repetition, version, claim, number)
+      cross join lateral (
+        select 1 from experiment_results u
+        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
+          and u.repetition = m.repetition and u.evaluator_version_id = m.version and u.claim = m.claim
+          and u.state = 'running'
+        limit 1
+        for update of u
+      ) locked
+      limit $7`,
+      [scope.workspaceId, experimentId, ...resultArrays(ordered), units.length],
     );
-    return new Set(rows.map(({ place }) => place));
+    const owned = new Set(rows.map(({ place }) => ordered[place]));
+    return new Set(units.flatMap((unit, index) => (owned.has(unit) ? [index] : [])));
   }
 
   /**
@@ -208,14 +246,18 @@ export class UnitStore {
     finished: readonly FinishedRow[],
   ): Promise<string> {
     if (finished.length === 0) return '0';
+    const outcomes = finished.map(({ outcome }) => outcome);
     const { rows } = await tx.query<{ growth: string }>(
       `/* experiments.finish_rows */
       with m as materialized (
-        select m.*, coalesce(u.cost, 0) as old_cost
-        from jsonb_to_recordset($3::jsonb) as m (example_id uuid, repetition integer, state text, counts integer,
-          delay float8, error jsonb, cached_from uuid, cost numeric)
-        join experiment_rows u on u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-          and u.repetition = m.repetition
+        select m.*, u.place, u.old_cost
+        from unnest($3::uuid[], $4::integer[], $5::text[], $6::integer[], $7::float8[], $8::jsonb[], $9::numeric[], $10::uuid[])
+          as m (example_id, repetition, state, counts, delay, error, cost, cached_from)
+        cross join lateral (
+          select r.ctid as place, coalesce(r.cost, 0) as old_cost from experiment_rows r
+          where r.workspace_id = $1 and r.experiment_id = $2 and r.example_id = m.example_id and r.repetition = m.repetition
+          limit 1
+        ) u
       ),
       finished as (
         update experiment_rows u
@@ -224,33 +266,40 @@ export class UnitStore {
           available_at = clock_timestamp() + m.delay * interval '1 millisecond',
           finished_at = case when m.state <> 'pending' then clock_timestamp() end
         from m
-        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id and u.repetition = m.repetition
+        where u.ctid = m.place
+      ),
+      waiting as materialized (
+        select s.place, m.state
+        from m
+        cross join lateral (
+          select r.ctid as place from experiment_results r
+          where r.workspace_id = $1 and r.experiment_id = $2 and r.example_id = m.example_id
+            and r.repetition = m.repetition and r.state = 'pending'
+          offset 0
+        ) s
+        where m.state <> 'pending'
       ),
       freed as (
         update experiment_results s
-        set state = case m.state when 'failed' then 'skipped' else s.state end,
-          available_at = case m.state when 'done' then clock_timestamp() else s.available_at end
-        from m
-        where s.workspace_id = $1 and s.experiment_id = $2 and s.example_id = m.example_id
-          and s.repetition = m.repetition and m.state <> 'pending' and s.state = 'pending'
+        set state = case w.state when 'failed' then 'skipped' else s.state end,
+          available_at = case w.state when 'done' then clock_timestamp() else s.available_at end
+        from waiting w
+        where s.ctid = w.place
       )
       select coalesce(sum(coalesce(cost, old_cost) - old_cost), 0)::text as growth from m`,
       [
         scope.workspaceId,
         experimentId,
-        JSON.stringify(
-          finished.map(({ unit, outcome }) => ({
-            ...keyOf(unit),
-            ...common(outcome),
-            cached_from: outcome.kind === 'done' ? outcome.cachedFrom : null,
-          })),
-        ),
+        finished.map(({ unit }) => unit.exampleId),
+        finished.map(({ unit }) => unit.repetition),
+        ...outcomeArrays(outcomes),
+        outcomes.map((outcome) => (outcome.kind === 'done' ? outcome.cachedFrom : null)),
       ],
     );
     return rows[0]?.growth ?? '0';
   }
 
-  /** As finishRows, for results; `feedbackIds` are those that were stored for a scored one. */
+  /** As finishRows, for results; the feedback of one that was scored is stored by then. */
   async finishResults(
     tx: Queryable,
     scope: WorkspaceScope,
@@ -258,40 +307,43 @@ export class UnitStore {
     finished: readonly FinishedResult[],
   ): Promise<string> {
     if (finished.length === 0) return '0';
+    const outcomes = finished.map(({ outcome }) => outcome);
     const { rows } = await tx.query<{ growth: string }>(
       `/* experiments.finish_results */
       with m as materialized (
-        select m.*, coalesce(u.cost, 0) as old_cost
-        from jsonb_to_recordset($3::jsonb) as m (example_id uuid, repetition integer, evaluator_version_id uuid,
-          state text, counts integer, delay float8, error jsonb, feedback_ids uuid[], cached boolean, spread jsonb,
-          cost numeric)
-        join experiment_results u on u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-          and u.repetition = m.repetition and u.evaluator_version_id = m.evaluator_version_id
+        select m.*, u.place, u.old_cost
+        from unnest($3::uuid[], $4::integer[], $5::uuid[], $6::text[], $7::integer[], $8::float8[], $9::jsonb[],
+          $10::numeric[], $11::text[], $12::boolean[], $13::jsonb[])
+          as m (example_id, repetition, version, state, counts, delay, error, cost, feedback_ids, cached, spread)
+        cross join lateral (
+          select r.ctid as place, coalesce(r.cost, 0) as old_cost from experiment_results r
+          where r.workspace_id = $1 and r.experiment_id = $2 and r.example_id = m.example_id
+            and r.repetition = m.repetition and r.evaluator_version_id = m.version
+          limit 1
+        ) u
       ),
       finished as (
         update experiment_results u
         set state = m.state, attempts = u.attempts + m.counts, claimed_until = null,
           error = case when m.counts = 0 then u.error else m.error end, cost = coalesce(m.cost, u.cost),
-          available_at = clock_timestamp() + m.delay * interval '1 millisecond', feedback_ids = m.feedback_ids,
+          available_at = clock_timestamp() + m.delay * interval '1 millisecond', feedback_ids = m.feedback_ids::uuid[],
           cached = m.cached, spread = m.spread,
           finished_at = case when m.state <> 'pending' then clock_timestamp() end
         from m
-        where u.workspace_id = $1 and u.experiment_id = $2 and u.example_id = m.example_id
-          and u.repetition = m.repetition and u.evaluator_version_id = m.evaluator_version_id
+        where u.ctid = m.place
       )
       select coalesce(sum(coalesce(cost, old_cost) - old_cost), 0)::text as growth from m`,
       [
         scope.workspaceId,
         experimentId,
-        JSON.stringify(
-          finished.map(({ unit, outcome }) => ({
-            ...keyOf(unit),
-            evaluator_version_id: unit.evaluatorVersionId,
-            ...common(outcome),
-            feedback_ids: outcome.kind === 'scored' ? outcome.feedback.map(({ id }) => id) : [],
-            cached: outcome.kind === 'scored' && outcome.cached,
-            spread: outcome.kind === 'scored' ? outcome.spread : null,
-          })),
+        finished.map(({ unit }) => unit.exampleId),
+        finished.map(({ unit }) => unit.repetition),
+        finished.map(({ unit }) => unit.evaluatorVersionId),
+        ...outcomeArrays(outcomes),
+        outcomes.map((each) => `{${each.kind === 'scored' ? each.feedback.map(({ id }) => id).join() : ''}}`),
+        outcomes.map((each) => each.kind === 'scored' && each.cached),
+        outcomes.map((each) =>
+          each.kind === 'scored' && each.spread !== null ? JSON.stringify(each.spread) : null,
         ),
       ],
     );
@@ -354,17 +406,20 @@ export class UnitStore {
   }
 }
 
-const keyOf = ({ exampleId, repetition }: RowKey) => ({ example_id: exampleId, repetition });
+/** States, attempts that count, delays, errors and costs, one array each. */
+const outcomeArrays = (outcomes: readonly (RowOutcome | ResultOutcome)[]): unknown[] => [
+  outcomes.map(({ kind }) => STATES[kind]),
+  outcomes.map(({ kind }) => (kind === 'back' ? 0 : 1)),
+  outcomes.map((each) => ('delayMs' in each ? each.delayMs : 0)),
+  outcomes.map((each) => ('error' in each ? JSON.stringify(each.error) : null)),
+  outcomes.map(({ cost }) => cost),
+];
 
-function common(outcome: RowOutcome | ResultOutcome): Record<string, unknown> {
-  const { kind } = outcome;
-  return {
-    state: COLUMNS_OF[kind],
-    counts: kind === 'back' ? 0 : 1,
-    delay: kind === 'again' || kind === 'back' ? outcome.delayMs : 0,
-    error: kind === 'failed' || kind === 'again' ? outcome.error : null,
-    cost: outcome.cost,
-  };
+/** Whoever locks several units locks them in this order. */
+function inOrder<U extends RowKey>(units: readonly U[]): U[] {
+  const key = (unit: RowKey): string =>
+    `${unit.exampleId} ${unit.repetition} ${'evaluatorVersionId' in unit ? String(unit.evaluatorVersionId) : ''}`;
+  return [...units].sort((x, y) => (key(x) < key(y) ? -1 : 1));
 }
 
 const rowArrays = (units: readonly (RowKey & { readonly claim: number })[]): unknown[] => [

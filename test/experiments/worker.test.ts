@@ -7,7 +7,9 @@ import { v4, v7 } from 'uuid';
 import { WebSocket } from 'ws';
 import { ExperimentScoresStore } from '../../src/experiments/experiment-scores.store.js';
 import { inWorkspace } from '../../src/platform/db-scope.js';
+import { Lifecycle } from '../../src/platform/lifecycle.js';
 import { trustedScope } from '../../src/tenancy/principal.js';
+import { createWorkers } from '../../workers/workers.js';
 import { eventually } from '../support/eventually.js';
 import { startHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
@@ -298,7 +300,7 @@ test('followers are told of every step, and resume without loss', async () => {
     for await (const { data } of client.iterate<{
       experimentEvents: { cursor: string; state?: string; progress?: { rows: { done: number } } };
     }>({ query, variables: { id, after: after ?? null } })) {
-      if (data == null) throw new Error('no data');
+      if (data === null || data === undefined) throw new Error('no data');
       const { cursor, state, progress } = data.experimentEvents;
       events.push({
         cursor,
@@ -347,3 +349,38 @@ test('a schedule starts an experiment per due time', async () => {
   ]);
   for (const { uuid } of experiments.nodes) await untilState(harness, uuid, 'COMPLETED');
 }, 60_000);
+
+test('a worker that is told to go gives back what it holds, and nothing counts against it', async () => {
+  const own = await startHarness({ env: { OUTBOUND_ALLOWED_PRIVATE_HOSTS: model.host } });
+  try {
+    const provider = await addProvider(own, model.baseUrl);
+    const dataset = await insertDataset(own, examples, 'slow');
+    model.next(...Array.from({ length: 4 }, () => ({ kind: 'hang' as const })));
+    const id = await startExperiment(own, {
+      datasetId: dataset,
+      target: {
+        model: { providerId: provider, model: 'slow', messages: [{ role: 'USER', content: 'wait' }] },
+      },
+      evaluators: [],
+      concurrency: 4,
+      useCache: false,
+    });
+    const before = model.calls.length;
+    const group = await createWorkers(own.app, own.config, new Lifecycle(own.app.log));
+    await eventually(() => expect(model.calls.length - before).toBe(4));
+    await group.close(100);
+    // Well before any lease runs out.
+    await eventually(
+      async () => {
+        const { rows } = await own.database.pool.query(
+          `select state, count(*)::int as units, sum(attempts)::int as attempts, sum(losses)::int as losses
+           from experiment_rows group by state`,
+        );
+        expect(rows).toEqual([{ state: 'pending', units: 6, attempts: 0, losses: 0 }]);
+      },
+      { timeoutMs: 3_000 },
+    );
+  } finally {
+    await own.close();
+  }
+}, 90_000);

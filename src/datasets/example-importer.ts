@@ -106,6 +106,7 @@ class Intake {
   #batch: StagedRow[] = [];
   #batchBytes = 0;
   #staged = 0;
+  #copied: Promise<void> = Promise.resolve();
   #rejects: RejectedRow[] = [];
   #rejected = 0;
   #ownIds = false;
@@ -133,6 +134,7 @@ class Intake {
     }
     if (this.#problems.length > 0) return this.#problems.slice(0, MAX_PROBLEMS);
     await this.#flush();
+    await this.#copied;
     await this.#flushRejects();
     return [];
   }
@@ -154,12 +156,16 @@ class Intake {
     if (this.#batch.length >= MAX_BATCH_ROWS || this.#batchBytes >= MAX_BATCH_BYTES) await this.#flush();
   }
 
+  /** Rows of the next batch are read while this one is copied. */
   async #flush(): Promise<void> {
     const batch = this.#batch;
     this.#batch = [];
     this.#batchBytes = 0;
-    await copyOntoStage(this.deps.pool, this.writer.scope, this.#id, batch);
+    await this.#copied;
     this.#staged += batch.length;
+    this.#copied = copyOntoStage(this.deps.pool, this.writer.scope, this.#id, batch);
+    // Reported to whoever waits for it next.
+    this.#copied.catch(() => undefined);
   }
 
   async #reject({ row, raw }: IncomingRow, problems: readonly RowProblem[]): Promise<void> {
@@ -243,6 +249,7 @@ class Intake {
 
   async tidy({ keepRejects }: { keepRejects: boolean }): Promise<void> {
     const { scope } = this.writer;
+    await this.#copied.catch(() => undefined);
     if (this.#staged > 0) await clearStage(this.deps.pool, scope, this.#id);
     if (!keepRejects && this.#rejected > 0) {
       await new ImportStore({ db: this.deps.pool }).deleteRejects(scope, this.#id);

@@ -24,6 +24,10 @@ export const SHARED_COLUMNS = [
 
 const shared = SHARED_COLUMNS.join(', ');
 
+/** Enough for nearly all: growing means copying. */
+const roomFor = (rows: readonly ExampleRow[]): number =>
+  rows.reduce((sum, { inputs, outputs }) => sum + inputs.length + (outputs?.length ?? 0) + 400, 1_024);
+
 function encode(buffer: CopyBuffer, row: ExampleRow): void {
   buffer.uuid(row.id);
   buffer.text(row.name);
@@ -51,7 +55,7 @@ export async function copyIntoVersion(
   rows: readonly ExampleRow[],
 ): Promise<void> {
   if (rows.length === 0) return;
-  const buffer = new CopyBuffer();
+  const buffer = new CopyBuffer(roomFor(rows));
   for (const row of rows) {
     buffer.row(SHARED_COLUMNS.length + 4);
     buffer.uuid(scope.workspaceId);
@@ -76,7 +80,7 @@ export async function copyOntoStage(
   rows: readonly StagedRow[],
 ): Promise<void> {
   if (rows.length === 0) return;
-  const buffer = new CopyBuffer();
+  const buffer = new CopyBuffer(roomFor(rows));
   for (const row of rows) {
     buffer.row(SHARED_COLUMNS.length + 3);
     buffer.uuid(scope.workspaceId);

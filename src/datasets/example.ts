@@ -2,7 +2,7 @@
  * What a client may say about an example, and the row that makes: text made storable, splits apart from metadata,
  * hashes. Pure. Which row is whose and valid when is example-write.store.ts.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { JsonObject, JsonValue, Payload } from '../ingest/run-event.js';
 import { canonicalJson, canonicalJsonText } from '../platform/canonical-json.js';
 import { cleanJsonText, MAX_JSON_DEPTH, nestsDeeper } from '../platform/json-text.js';
@@ -105,7 +105,7 @@ export function separateSplits(metadata: JsonObject): {
   return { metadata: Object.fromEntries(rest), splits: saidSplits(metadata[SPLIT_KEY]) };
 }
 
-const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
+const sha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 type Hashed = Pick<ExampleRow, 'inputs' | 'outputs' | 'metadata' | 'attachments'>;
 
@@ -121,7 +121,7 @@ export function hashesOf(
   const outputs = row.outputs === null ? 'null' : canonicalJsonText(row.outputs, known.outputs);
   const attachments = row.attachments.map(({ name, id, mimeType, size }) => [name, id, mimeType, size]);
   const rest = `${canonicalJson(row.metadata)},${canonicalJson(attachments)}`;
-  return { inputsHash: hash(inputs), contentHash: hash(`[${inputs},${outputs},${rest}]`) };
+  return { inputsHash: sha256(inputs), contentHash: sha256(`[${inputs},${outputs},${rest}]`) };
 }
 
 /** `#1a2b`, as short names of examples look. */

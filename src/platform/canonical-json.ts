@@ -1,22 +1,37 @@
 /** JSON text that is equal for equal values, whatever the order of their keys. */
 export function canonicalJson(value: unknown): string {
   if (value === undefined) return '';
-  return isSorted(value) ? JSON.stringify(value) : JSON.stringify(value, sortedKeys);
+  return written(value) ?? JSON.stringify(value, sortedKeys);
 }
 
 /**
- * Whether keys are in order already, so that writing the value as it is will do: several times faster. Keys that begin
- * with a digit may be indexes, which come first whatever their order.
+ * The text of plain JSON, several times faster than asking a function about every member; undefined where that is needed:
+ * for objects that write themselves, and for keys that begin with a digit, which may be indexes and come first whatever
+ * their order.
  */
-function isSorted(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return true;
-  if (Array.isArray(value)) return value.every(isSorted);
-  let last = '';
-  for (const [key, inner] of Object.entries(value)) {
-    if (key < last || (key >= '0' && key < ':') || !isSorted(inner)) return false;
-    last = key;
+function written(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  let text = '';
+  if (Array.isArray(value)) {
+    for (const item of value as readonly unknown[]) {
+      const inner = item === undefined ? 'null' : written(item);
+      if (inner === undefined) return undefined;
+      text += text === '' ? inner : `,${inner}`;
+    }
+    return `[${text}]`;
   }
-  return true;
+  if ('toJSON' in value) return undefined;
+  const keys = Object.keys(value);
+  if (keys.length > 1) keys.sort();
+  for (const key of keys) {
+    if (key >= '0' && key < ':') return undefined;
+    const member = (value as Record<string, unknown>)[key];
+    if (member === undefined) continue;
+    const inner = written(member);
+    if (inner === undefined) return undefined;
+    text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${inner}`;
+  }
+  return `{${text}}`;
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {

@@ -191,10 +191,9 @@ class Lane {
           await this.#untilWoken(lingerMs);
           continue;
         }
-        if ((await this.#claim(free)) > 0) {
-          this.#freeSince = Number.POSITIVE_INFINITY;
-          continue;
-        }
+        const claimed = await this.#claim(free);
+        this.#freeSince = claimed < free ? performance.now() : Number.POSITIVE_INFINITY;
+        if (claimed > 0) continue;
       }
       if (this.#active.size > 0) {
         await this.#untilWoken(LOOK_MS);

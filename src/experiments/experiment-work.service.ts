@@ -90,12 +90,14 @@ export class ExperimentWorkService {
     let laidOut = 0;
     for (;;) {
       signal.throwIfAborted();
-      const batch = await claim.transaction((tx) =>
-        this.#plans.planExamples(tx, scope, { ...execution, after, laidOut }),
-      );
-      if (batch === undefined) break;
-      laidOut += batch.examples;
-      after = batch.last;
+      const examples = await claim.transaction(async (tx) => {
+        const ids = await this.#plans.planExamples(tx, scope, { ...execution, after, laidOut });
+        await this.#plans.planResults(tx, scope, execution.experimentId, evaluatorVersionIds, ids);
+        return ids;
+      });
+      if (examples.length === 0) break;
+      laidOut += examples.length;
+      after = examples.at(-1);
       if (laidOut > most) {
         return `An experiment has at most ${START_LIMITS.rows} rows and ${START_LIMITS.evaluations} evaluations.`;
       }

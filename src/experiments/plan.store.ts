@@ -10,7 +10,6 @@ export interface PlanBatch {
   readonly datasetVersion: number;
   readonly splits: readonly string[];
   readonly repetitions: number;
-  readonly evaluatorVersionIds: readonly string[];
   /** Of the execution: part of the runs' ids, so that planning again gives the same. */
   readonly createdAt: string;
   /** The example behind which to go on. */
@@ -27,22 +26,18 @@ export const runIdSql = (createdAt: string, unit: string): string => `(
   || '8' || substr(md5(${unit}), 4, 15))::uuid`;
 
 export class PlanStore {
-  /** The next examples of the pinned version. Undefined when there are no more. */
-  async planExamples(
-    tx: Queryable,
-    scope: WorkspaceScope,
-    batch: PlanBatch,
-  ): Promise<{ readonly examples: number; readonly last: string } | undefined> {
+  /** Rows of the next examples of the pinned version. Returns those examples; none when there are no more. */
+  async planExamples(tx: Queryable, scope: WorkspaceScope, batch: PlanBatch): Promise<string[]> {
     const unit = `$2::text || '/' || p.id || '/' || repetition || '/0'`;
-    const { rows } = await tx.query<{ examples: number; last: string | null }>(
+    const { rows } = await tx.query<{ id: string }>(
       `/* experiments.plan_examples */
       with picked as (
-        select e.id, row_number() over (order by e.id) + $9::integer as ordinal
+        select e.id, row_number() over (order by e.id) + $8::integer as ordinal
         from examples e
         where e.workspace_id = $1 and e.dataset_id = $3 and e.since_version <= $4
           and (e.until_version is null or e.until_version > $4)
           and (cardinality($5::text[]) = 0 or e.splits && $5::text[])
-          and ($8::uuid is null or e.id > $8::uuid)
+          and ($7::uuid is null or e.id > $7::uuid)
         order by e.id
         limit ${EXAMPLES_PER_BATCH}
       ),
@@ -50,18 +45,11 @@ export class PlanStore {
         insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id)
         -- Every example once before any a second time: an experiment that is stopped has seen all of them.
         select $1, $2::uuid, p.id, repetition, repetition * 100001 + p.ordinal, 'pending', clock_timestamp(),
-          ${runIdSql('$10::timestamptz', unit)}
+          ${runIdSql('$9::timestamptz', unit)}
         from picked p cross join generate_series(0, $6::integer - 1) repetition
         on conflict do nothing
-      ),
-      to_score as (
-        insert into experiment_results (workspace_id, experiment_id, example_id, repetition, evaluator_version_id, state, available_at)
-        select $1, $2::uuid, p.id, repetition, version, 'pending', 'infinity'
-        from picked p cross join generate_series(0, $6::integer - 1) repetition cross join unnest($7::uuid[]) version
-        on conflict do nothing
       )
-      select count(*) as examples, (array_agg(id order by id desc))[1] as last
-      from picked`,
+      select id from picked order by id`,
       [
         scope.workspaceId,
         batch.experimentId,
@@ -69,14 +57,12 @@ export class PlanStore {
         batch.datasetVersion,
         batch.splits,
         batch.repetitions,
-        batch.evaluatorVersionIds,
         batch.after ?? null,
         batch.laidOut,
         batch.createdAt,
       ],
     );
-    const [found] = rows;
-    return found?.last ? { examples: found.examples, last: found.last } : undefined;
+    return rows.map(({ id }) => id);
   }
 
   /** Rows of runs that are there and have ended; the others are left out for good. */
@@ -100,12 +86,13 @@ export class PlanStore {
     );
   }
 
-  /** A result per row and evaluator version that has none yet. */
+  /** A result per row and evaluator version that has none yet; of some examples' rows, or of all. */
   async planResults(
     tx: Queryable,
     scope: WorkspaceScope,
     experimentId: string,
     evaluatorVersionIds: readonly string[],
+    exampleIds?: readonly string[],
   ): Promise<void> {
     await tx.query(
       `/* experiments.plan_results */
@@ -115,9 +102,9 @@ export class PlanStore {
         case u.state when 'failed' then 'skipped' else 'pending' end,
         case u.state when 'done' then clock_timestamp() else 'infinity' end
       from experiment_rows u cross join unnest($3::uuid[]) version
-      where u.workspace_id = $1 and u.experiment_id = $2
+      where u.workspace_id = $1 and u.experiment_id = $2 and ($4::uuid[] is null or u.example_id = any($4))
       on conflict do nothing`,
-      [scope.workspaceId, experimentId, evaluatorVersionIds],
+      [scope.workspaceId, experimentId, evaluatorVersionIds, exampleIds ?? null],
     );
   }
 }

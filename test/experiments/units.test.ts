@@ -99,24 +99,23 @@ beforeEach(async () => {
     },
     new Date(),
   );
-  const plan = {
+  const createdAt = '2026-11-21 10:00:00+00';
+  const plans = new PlanStore();
+  const batch = {
     experimentId,
     datasetId,
     datasetVersion: 1,
     splits: [],
     repetitions: 1,
-    evaluatorVersionIds: [versionId],
-  };
-  const createdAt = '2026-11-21 10:00:00+00';
-  const first = await new PlanStore().planExamples(pool, scope(), {
-    ...plan,
     createdAt,
-    after: undefined,
     laidOut: 0,
-  });
+  };
   // Laid out twice, there once.
-  await new PlanStore().planExamples(pool, scope(), { ...plan, createdAt, after: undefined, laidOut: 0 });
-  expect(first?.examples).toBe(EXAMPLES);
+  for (let time = 1; time <= 2; time += 1) {
+    const ids = await plans.planExamples(pool, scope(), { ...batch, after: undefined });
+    expect(ids).toHaveLength(EXAMPLES);
+    await plans.planResults(pool, scope(), experimentId, [versionId], ids);
+  }
   await executions.move(pool, scope(), experimentId, { from: ['planning'], to: 'running' });
   const rows = await units.claimRows(pool, scope(), experimentId, 'waiting', 100);
   expect(new Set(rows.map(({ runId }) => runId)).size).toBe(EXAMPLES);

@@ -252,6 +252,22 @@ test('runs that are there are scored in place', async () => {
     { key: 'quality', n: 5 },
   ]);
   expect(more.progress.evaluators.map(({ scored }) => scored)).toEqual([5, 5]);
+  // The same for one whose target workers have called.
+  await addEvaluator(harness, 'short', 'LENGTH', { outputPath: '/output', max: 9 });
+  const { experiment } = await ask<{ experiment: { uuid: string } }>(
+    harness,
+    '{ experiment(name: "sums") { uuid } }',
+  );
+  const runs = { experimentId: experiment.uuid };
+  const calls = model.calls.length;
+  await startExperiment(harness, { target: { runs }, evaluators: [{ name: 'short' }] });
+  const extended = await untilState(harness, experiment.uuid, 'COMPLETED');
+  expect(extended.scores.map(({ key, n }) => [key, n])).toEqual([
+    ['exact', 12],
+    ['quality', 12],
+    ['short', 12],
+  ]);
+  expect(model.calls).toHaveLength(calls);
 }, 60_000);
 
 test('the spend cap pauses with a reason, a higher one goes on, and cancelling ends it', async () => {

@@ -29,7 +29,7 @@ import { Redactor, TooMuchToRedact } from './redaction.js';
 export const MAX_MATCHED = 100_000;
 const RUNS_PER_PAGE = 200;
 /** Runs whose content is held at once. */
-const RUNS_PER_READ = 10;
+const RUNS_PER_READ = 25;
 const EXAMPLES_PER_PAGE = 200;
 
 export interface HarvestSourceDeps {

@@ -26,6 +26,7 @@ import type { Lifecycle } from './platform/lifecycle.js';
 import { datasetFileRoutes } from './rest/dataset-files.routes.js';
 import { datasetRoutes } from './rest/datasets.routes.js';
 import { exampleRoutes, exampleUploadRoutes, ExampleWriterOut } from './rest/examples.routes.js';
+import { experimentV2Routes } from './rest/experiments-v2.routes.js';
 import { experimentRoutes } from './rest/experiments.routes.js';
 import { createFeedbackIntake } from './rest/feedback-intake.js';
 import { feedbackRoutes } from './rest/feedback.routes.js';
@@ -64,22 +65,17 @@ function readModules(app: App, publicUrl: string | undefined): RouteModule[] {
 function datasetModules(app: App, reader: RunReader, publicUrl: string | undefined): RouteModule[] {
   const { datasets, examples, lineage, attachments, exports, imports, projects, ids, datasetShares } = app;
   const out = new ExampleWriterOut({ attachments, publicUrl });
-  const exampleOptions = { datasets, examples, lineage, attachments, ids, publicUrl };
+  const { experiments, comparatives, feedback } = app;
+  const experimentOptions = { experiments, comparatives, feedback, reader, out, publicUrl };
+  const exampleOptions = { datasets, examples, imports, lineage, attachments, ids, publicUrl };
   return [
-    datasetRoutes({ datasets, examples, exports, lineage, shares: datasetShares, projects }),
+    datasetRoutes({ datasets, examples, exports, imports, lineage, shares: datasetShares, projects }),
     datasetFileRoutes({ imports, exports }),
     exampleRoutes(exampleOptions),
     exampleUploadRoutes(exampleOptions),
-    experimentRoutes({
-      datasets,
-      examples,
-      experiments: app.experiments,
-      comparatives: app.comparatives,
-      reader,
-      out,
-      publicUrl,
-    }),
-    publicDatasetRoutes({ datasets, examples, shares: datasetShares, projects, out }),
+    experimentRoutes({ ...experimentOptions, datasets, examples }),
+    experimentV2Routes({ datasets, examples, reader, out, cursors: app.cursors, publicUrl }),
+    publicDatasetRoutes({ ...experimentOptions, datasets, examples, shares: datasetShares, projects }),
   ];
 }
 

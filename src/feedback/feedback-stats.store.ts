@@ -76,6 +76,26 @@ export class FeedbackStatsStore {
     return this.#grouped(db, 'by_projects', parts, params);
   }
 
+  /** Per comparative experiment and key, of feedback on runs of these projects. Relies on feedback_by_project. */
+  async byComparatives(
+    db: Queryable,
+    scope: WorkspaceScope,
+    comparativeIds: readonly string[],
+    projectIds: readonly string[],
+  ): Promise<Map<string, FeedbackStats[]>> {
+    if (comparativeIds.length === 0 || projectIds.length === 0) return new Map();
+    return this.#grouped(
+      db,
+      'by_comparatives',
+      [
+        `select f.comparative_experiment_id::text as "group", f.* from feedback f
+         where f.workspace_id = $1 and f.project_id = any ($2::uuid[])
+           and f.comparative_experiment_id = any ($3::uuid[])`,
+      ],
+      [scope.workspaceId, projectIds, comparativeIds],
+    );
+  }
+
   /** Per key, of everything a filter matches. */
   async ofFilter(
     db: Queryable,

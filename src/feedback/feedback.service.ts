@@ -404,6 +404,16 @@ export class FeedbackService {
     return this.#stats.byProjects(this.#pool, scope, projectIds, level, own);
   }
 
+  /** Per comparative experiment and key, of feedback on runs of the experiments `projectIds`. */
+  async statsByComparatives(
+    principal: Principal,
+    comparativeIds: readonly string[],
+    projectIds: readonly string[],
+  ): Promise<Map<string, FeedbackStats[]>> {
+    const scope = requireScope(principal, 'read');
+    return this.#stats.byComparatives(this.#pool, scope, comparativeIds, projectIds);
+  }
+
   /** Per key, of everything the filter matches. */
   async statsOf(principal: Principal, filter: FeedbackFilter): Promise<FeedbackStats[]> {
     const scope = requireScope(principal, 'read');

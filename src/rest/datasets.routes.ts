@@ -7,12 +7,14 @@ import type { DatasetService } from '../datasets/dataset.service.js';
 import type { DatasetShareService } from '../datasets/dataset-share.service.js';
 import type { ExampleService } from '../datasets/example.service.js';
 import type { ExportFormat, ExportService } from '../datasets/export.service.js';
+import type { ImportService } from '../datasets/import.service.js';
 import type { LineageService } from '../datasets/lineage.service.js';
 import { principalOf, type RouteModule } from '../http/ports.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
 import type { ProjectService } from '../projects/project.service.js';
 import type { Principal } from '../tenancy/principal.js';
+import { csvDatasetBody, toCsvImport, withCsvForm } from './csv-uploads.js';
 import {
   asOf,
   cloneBody,
@@ -29,6 +31,7 @@ export interface DatasetRoutesOptions {
   readonly datasets: DatasetService;
   readonly examples: ExampleService;
   readonly exports: ExportService;
+  readonly imports: ImportService;
   readonly lineage: LineageService;
   readonly shares: DatasetShareService;
   readonly projects: ProjectService;
@@ -44,7 +47,7 @@ const DOWNLOADS: Readonly<Record<string, ExportFormat>> = {
 };
 
 export function datasetRoutes(options: DatasetRoutesOptions): RouteModule {
-  const { datasets, examples, exports, lineage, shares, projects } = options;
+  const { datasets, examples, exports, imports, lineage, shares, projects } = options;
 
   const describe = async (principal: Principal, found: readonly Dataset[]): Promise<JsonObject[]> => {
     const experiments = principal.scopes.has('read')
@@ -117,6 +120,23 @@ export function datasetRoutes(options: DatasetRoutesOptions): RouteModule {
       app.delete('/datasets/:id', write, async (request) => {
         unwrap(await datasets.deleteDataset(principalOf(request), idParam(request, 'Dataset')));
         return { message: 'Dataset deleted.' };
+      });
+
+      app.post('/datasets/upload', { config: { access: 'write', body: 'stream' } }, async (request) => {
+        const principal = principalOf(request);
+        return withCsvForm(request, async (form) => {
+          const draft = parseBody(datasetBody, csvDatasetBody(form));
+          const { uuid } = unwrap(await datasets.createDataset(principal, draft));
+          try {
+            const file = Readable.from(form.chunks);
+            unwrap(await imports.importFile(principal, uuid, file, toCsvImport(form)));
+          } catch (error) {
+            // A file that is refused leaves no dataset behind.
+            await datasets.deleteDataset(principal, uuid);
+            throw error;
+          }
+          return describeOne(principal, await datasets.getDataset(principal, uuid));
+        });
       });
 
       app.post('/datasets/clone', write, async (request) => {

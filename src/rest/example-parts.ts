@@ -13,7 +13,14 @@ import type { JsonValue, Payload } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
 import type { Ids } from '../platform/ids.js';
-import { cleanJsonText, cleanText } from '../platform/json-text.js';
+import { JsonShapeError, parseInTurns } from '../platform/json-cursor.js';
+import {
+  cleanJsonText,
+  cleanText,
+  isDeeperThan,
+  MAX_JSON_DEPTH,
+  takesLongToParse,
+} from '../platform/json-text.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 
 /** Only the first two dots part: names of files may have dots of their own. */
@@ -114,8 +121,10 @@ export class ExamplePartsCollector implements PartHandler {
   onPartEnd(): void {
     const current = this.#current;
     this.#current = undefined;
-    if (current?.kind === 'json') this.#takeJson(current.parts, current.field, Buffer.concat(current.chunks));
-    else if (current?.kind === 'attachment') {
+    if (current?.kind === 'json') {
+      const { parts, field, chunks } = current;
+      this.#work.push(() => this.#takeJson(parts, field, chunks));
+    } else if (current?.kind === 'attachment') {
       this.#work.push(() => this.#finish(current.parts, current.id, current.upload));
     }
   }
@@ -161,21 +170,21 @@ export class ExamplePartsCollector implements PartHandler {
     return parts;
   }
 
-  #takeJson(parts: ExampleParts, field: string | undefined, bytes: Buffer): void {
+  async #takeJson(parts: ExampleParts, field: string | undefined, chunks: Buffer[]): Promise<void> {
     const name = field === undefined ? parts.id : `${parts.id}.${field}`;
-    const value = parse(bytes, name);
+    const payload = await parse(Buffer.concat(chunks.splice(0)), name);
     switch (field) {
       case undefined:
-        parts.facts = value;
+        parts.facts = payload.value;
         break;
       case 'inputs':
-        parts.inputs = toPayload(bytes, value, name);
+        parts.inputs = objectOf(payload, name);
         break;
       case 'outputs':
-        parts.outputs = toPayload(bytes, value, name);
+        parts.outputs = objectOf(payload, name);
         break;
       case 'attachments_operations':
-        parts.operations = value;
+        parts.operations = payload.value;
         break;
       default:
         throw refused('no part of an example has this name', name.slice(0, 100));
@@ -190,19 +199,28 @@ export class ExamplePartsCollector implements PartHandler {
   }
 }
 
-function parse(bytes: Buffer, name: string): JsonValue {
-  try {
-    if (isUtf8(bytes)) return JSON.parse(bytes.toString('utf8')) as JsonValue;
-  } catch {
-    // Said below.
+/** With the text it came as; a piece per turn where it is large. */
+async function parse(bytes: Buffer, name: string): Promise<Payload> {
+  if (isUtf8(bytes)) {
+    const text = cleanJsonText(bytes.toString('utf8'));
+    try {
+      if (takesLongToParse(text)) {
+        return { text, value: (await parseInTurns(text, MAX_JSON_DEPTH)) as JsonValue };
+      }
+      if (isDeeperThan(text, MAX_JSON_DEPTH)) throw new JsonShapeError('deep');
+      return { text, value: JSON.parse(text) as JsonValue };
+    } catch (error) {
+      if (error instanceof JsonShapeError) throw refused(error.message, name);
+      if (!(error instanceof SyntaxError)) throw error;
+    }
   }
   throw refused('the part is not valid JSON in UTF-8', name);
 }
 
-/** With the text it came as. */
-function toPayload(bytes: Buffer, value: JsonValue, name: string): Payload {
+function objectOf(payload: Payload, name: string): Payload {
+  const { value } = payload;
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     throw refused('the part is not a JSON object', name);
   }
-  return { text: cleanJsonText(bytes.toString('utf8')), value };
+  return payload;
 }

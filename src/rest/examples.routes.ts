@@ -1,4 +1,5 @@
 /** `/examples` of the LangSmith protocol, and the multipart form of it below `/v1/platform`. */
+import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AttachmentService } from '../attachments/attachment.service.js';
 import type { AsOf, Dataset } from '../datasets/dataset.js';
@@ -6,12 +7,14 @@ import type { DatasetService } from '../datasets/dataset.service.js';
 import { parseExampleFilter } from '../datasets/example-filter.js';
 import type { ExampleService } from '../datasets/example.service.js';
 import type { ExampleFilter, ExampleOrder, ShownExample } from '../datasets/example.store.js';
+import type { ImportService } from '../datasets/import.service.js';
 import type { LineageService } from '../datasets/lineage.service.js';
 import { principalOf, type RouteModule } from '../http/ports.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Principal } from '../tenancy/principal.js';
-import { trustedScope } from '../tenancy/principal.js';
+import { requireScope, trustedScope } from '../tenancy/principal.js';
+import { toCsvImport, withCsvForm } from './csv-uploads.js';
 import { asOf } from './dataset.wire.js';
 import { ExampleUploads, toWireWrite } from './example-uploads.js';
 import {
@@ -30,6 +33,7 @@ import { baseUrl, idParam, parseBody, Query, sendJsonText, unwrap } from './wire
 export interface ExampleRoutesOptions {
   readonly datasets: DatasetService;
   readonly examples: ExampleService;
+  readonly imports: ImportService;
   readonly lineage: LineageService;
   readonly attachments: AttachmentService;
   readonly ids: Ids;
@@ -38,6 +42,8 @@ export interface ExampleRoutesOptions {
 
 const MAX_PAGE = 100;
 const MAX_COUNT = 1_000_000;
+/** More than a CSV file of the size a form may have. */
+const MAX_ADDED = 1_000_000;
 
 const ORDERS: Readonly<Record<string, ExampleOrder>> = {
   recent: 'CREATED_AT',
@@ -61,6 +67,13 @@ export class ExampleWriterOut {
     const scope = trustedScope(principal.workspaceId);
     return toWireExample(example, (id, name) => `${base}${this.#attachments.presign(scope, id, name)}`);
   }
+}
+
+/** A caller whose examples are shown to them once they are written, which needs to be known beforehand. */
+function answered(request: FastifyRequest): Principal {
+  const principal = principalOf(request);
+  requireScope(principal, 'read');
+  return principal;
 }
 
 /** What `GET /examples` and its public twin ask for. */
@@ -97,7 +110,7 @@ export function exampleQuery(query: Query): {
 }
 
 export function exampleRoutes(options: ExampleRoutesOptions): RouteModule {
-  const { datasets, examples } = options;
+  const { datasets, examples, imports } = options;
   const out = new ExampleWriterOut(options);
 
   const sendOne = (
@@ -189,7 +202,7 @@ export function exampleRoutes(options: ExampleRoutesOptions): RouteModule {
       });
 
       app.post('/examples', write, async (request, reply) => {
-        const principal = principalOf(request);
+        const principal = answered(request);
         const body = parseBody(exampleBody, request.body);
         const datasetId = await datasetIdOf(principal, body);
         const { exampleIds } = unwrap(await examples.createExamples(principal, datasetId, [toDraft(body)]));
@@ -206,7 +219,7 @@ export function exampleRoutes(options: ExampleRoutesOptions): RouteModule {
       });
 
       app.post('/examples/bulk', write, async (request, reply) => {
-        const principal = principalOf(request);
+        const principal = answered(request);
         const bodies = parseBody(exampleBodies, request.body);
         const groups = new Map<string, ExampleBody[]>();
         for (const body of bodies) {
@@ -220,6 +233,21 @@ export function exampleRoutes(options: ExampleRoutesOptions): RouteModule {
             ...unwrap(await examples.createExamples(principal, datasetId, own.map(toDraft))).exampleIds,
           );
         }
+        return sendAll(request, reply, await written(principal, ids));
+      });
+
+      const form = { config: { access: 'write', body: 'stream' } } as const;
+      app.post('/examples/upload/:id', form, async (request, reply) => {
+        const principal = answered(request);
+        const id = idParam(request, 'Dataset');
+        const { made } = await withCsvForm(request, async (csv) =>
+          unwrap(await imports.importFile(principal, id, Readable.from(csv.chunks), toCsvImport(csv))),
+        );
+        if (made === null) return sendAll(request, reply, []);
+        const range = { datasetId: id, from: made.version - 1, to: made.version };
+        const window = { limit: MAX_ADDED, backward: false, boundary: undefined };
+        const added = await examples.listDifferences(principal, range, ['added'], window);
+        const ids = added.map(({ exampleId }) => exampleId);
         return sendAll(request, reply, await written(principal, ids));
       });
 

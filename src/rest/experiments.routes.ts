@@ -1,14 +1,11 @@
 /** Experiments as the LangSmith protocol reads them: example by example, and those set against each other. */
-import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { DatasetService } from '../datasets/dataset.service.js';
 import type { ExampleService } from '../datasets/example.service.js';
 import type { ComparativeService } from '../experiments/comparative.service.js';
 import type { ComparativeExperiment } from '../experiments/comparative.store.js';
 import type { ExperimentService } from '../experiments/experiment.service.js';
-import type { Experiment } from '../experiments/experiment.js';
-import type { Filter } from '../filters/filter.js';
-import { parseFilter } from '../filters/filter-text.js';
+import type { FeedbackService } from '../feedback/feedback.service.js';
 import { stringifyWithRawJson } from '../graphql/raw-json.js';
 import { principalOf, type RouteModule } from '../http/ports.js';
 import type { JsonObject } from '../ingest/run-event.js';
@@ -16,6 +13,8 @@ import { AppError } from '../platform/errors.js';
 import type { Principal } from '../tenancy/principal.js';
 import { asOf } from './dataset.wire.js';
 import type { ExampleWriterOut } from './examples.routes.js';
+import { experimentQueries, MAX_EXPERIMENT_RUNS, TextsByExample } from './experiment-runs.js';
+import { describeComparatives } from './comparative.wire.js';
 import type { RunReader } from './run-reader.js';
 import {
   baseUrl,
@@ -23,7 +22,6 @@ import {
   parseBody,
   Query,
   sendJsonText,
-  toZonedTime,
   unwrap,
   wireTime,
   wireUuid,
@@ -35,14 +33,13 @@ export interface ExperimentRoutesOptions {
   readonly examples: ExampleService;
   readonly experiments: ExperimentService;
   readonly comparatives: ComparativeService;
+  readonly feedback: FeedbackService;
   readonly reader: RunReader;
   readonly out: ExampleWriterOut;
   readonly publicUrl: string | undefined;
 }
 
 const MAX_PAGE = 100;
-/** Of one page of examples: a hundred examples, ten experiments, and repetitions. */
-const MAX_RUNS = 20_000;
 
 const datasetRunsBody = z.object({
   session_ids: wireUuids,
@@ -73,52 +70,10 @@ const PREVIEW = [
   .split(' ');
 
 export function experimentRoutes(options: ExperimentRoutesOptions): RouteModule {
-  const { datasets, examples, experiments, comparatives, reader, out, publicUrl } = options;
+  const { datasets, examples, experiments, comparatives, feedback, reader, out, publicUrl } = options;
 
-  const describe = async (
-    principal: Principal,
-    found: readonly ComparativeExperiment[],
-  ): Promise<JsonObject[]> => {
-    const ids = [...new Set(found.flatMap(({ experimentIds }) => experimentIds))];
-    const named = new Map((await experiments.find(principal, ids)).map((each) => [each.uuid, each]));
-    return found.map((comparative) => toWireComparative(comparative, principal.workspaceId, named));
-  };
-
-  const runsOf = async (
-    request: FastifyRequest,
-    body: z.output<typeof datasetRunsBody>,
-    exampleIds: readonly string[],
-  ): Promise<Map<string, string[]>> => {
-    const principal = principalOf(request);
-    const byExample = new Map<string, string[]>();
-    if (exampleIds.length === 0) return byExample;
-    for (const sessionId of body.session_ids) {
-      const texts = body.filters?.[sessionId] ?? [];
-      const run: Filter | undefined =
-        texts.length === 0 ? undefined : { kind: 'and', nodes: texts.map((text) => parseFilter(text)) };
-      const found = await reader.all(
-        principal,
-        {
-          projectIds: [sessionId],
-          referenceExampleIds: exampleIds,
-          isRoot: true,
-          ...(run !== undefined && { filters: { run } }),
-        },
-        {
-          select: body.preview === true ? PREVIEW : undefined,
-          base: baseUrl(request, publicUrl),
-          limit: MAX_RUNS,
-        },
-      );
-      for (const wire of found) {
-        const exampleId = wire.reference_example_id;
-        if (typeof exampleId !== 'string') continue;
-        const text = stringifyWithRawJson(wire);
-        byExample.set(exampleId, [...(byExample.get(exampleId) ?? []), text]);
-      }
-    }
-    return byExample;
-  };
+  const describe = (principal: Principal, found: readonly ComparativeExperiment[]): Promise<JsonObject[]> =>
+    describeComparatives({ experiments, feedback }, principal, found);
 
   return {
     name: 'experiments',
@@ -143,15 +98,20 @@ export function experimentRoutes(options: ExperimentRoutesOptions): RouteModule 
           offset: body.offset ?? 0,
         });
         const page = found.slice(0, limit);
-        const runs = await runsOf(
-          request,
-          body,
-          page.map(({ uuid }) => uuid),
-        );
-        const texts = page.map((example) => {
-          const text = out.toText(principal, request, example);
-          return `${text.slice(0, -1)},"runs":[${(runs.get(example.uuid) ?? []).join(',')}]}`;
-        });
+        const runs = new TextsByExample();
+        const ids = page.map(({ uuid }) => uuid);
+        for (const query of experimentQueries(body.session_ids, ids, body)) {
+          const select = body.preview === true ? PREVIEW : undefined;
+          const base = baseUrl(request, publicUrl);
+          for (const run of await reader.all(principal, query, {
+            select,
+            base,
+            limit: MAX_EXPERIMENT_RUNS,
+          })) {
+            runs.add(run.reference_example_id, stringifyWithRawJson(run));
+          }
+        }
+        const texts = page.map((example) => runs.join(example.uuid, out.toText(principal, request, example)));
         return sendJsonText(reply, `[${texts.join(',')}]`);
       });
 
@@ -191,23 +151,3 @@ export function experimentRoutes(options: ExperimentRoutesOptions): RouteModule 
     },
   };
 }
-
-const toWireComparative = (
-  comparative: ComparativeExperiment,
-  workspaceId: string,
-  named: ReadonlyMap<string, Experiment>,
-): JsonObject => ({
-  id: comparative.uuid,
-  tenant_id: workspaceId,
-  name: comparative.name,
-  description: comparative.description,
-  reference_dataset_id: comparative.datasetId,
-  extra: comparative.extra,
-  created_at: toZonedTime(comparative.createdAt),
-  modified_at: toZonedTime(comparative.updatedAt),
-  experiments_info: comparative.experimentIds.flatMap((id) => {
-    const experiment = named.get(id);
-    return experiment === undefined ? [] : [{ id, name: experiment.name }];
-  }),
-  feedback_stats: null,
-});

@@ -5,21 +5,32 @@ import type { Dataset } from '../datasets/dataset.js';
 import type { DatasetService } from '../datasets/dataset.service.js';
 import type { DatasetShareService } from '../datasets/dataset-share.service.js';
 import type { ExampleService } from '../datasets/example.service.js';
+import type { ComparativeService } from '../experiments/comparative.service.js';
+import type { ExperimentService } from '../experiments/experiment.service.js';
+import type { FeedbackService } from '../feedback/feedback.service.js';
 import type { RouteModule } from '../http/ports.js';
 import type { ProjectService } from '../projects/project.service.js';
 import type { Operation, Principal } from '../tenancy/principal.js';
+import { describeComparatives } from './comparative.wire.js';
 import { toWireDataset } from './dataset.wire.js';
 import { exampleQuery } from './examples.routes.js';
 import type { ExampleWriterOut } from './examples.routes.js';
+import { runQueryBody, toRunQuery } from './run-query.wire.js';
+import type { RunReader } from './run-reader.js';
 import { toWireSession } from './session.wire.js';
-import { parseBody, Query, sendJsonText } from './wire-values.js';
+import { baseUrl, parseBody, Query, sendJsonText } from './wire-values.js';
 
 export interface PublicDatasetRoutesOptions {
   readonly datasets: DatasetService;
   readonly examples: ExampleService;
   readonly shares: DatasetShareService;
   readonly projects: ProjectService;
+  readonly experiments: ExperimentService;
+  readonly comparatives: ComparativeService;
+  readonly feedback: FeedbackService;
+  readonly reader: RunReader;
   readonly out: ExampleWriterOut;
+  readonly publicUrl: string | undefined;
 }
 
 const MAX_PAGE = 100;
@@ -33,7 +44,18 @@ interface Opened {
 }
 
 export function publicDatasetRoutes(options: PublicDatasetRoutesOptions): RouteModule {
-  const { datasets, examples, shares, projects, out } = options;
+  const {
+    datasets,
+    examples,
+    shares,
+    projects,
+    experiments,
+    comparatives,
+    feedback,
+    reader,
+    out,
+    publicUrl,
+  } = options;
 
   /** A handler for whoever holds the link. */
   const shared =
@@ -49,6 +71,17 @@ export function publicDatasetRoutes(options: PublicDatasetRoutesOptions): RouteM
           reply,
         );
       });
+
+  const experimentsOf = async (principal: Principal, datasetId: string): Promise<string[]> => {
+    const { projects: found } = await projects.listProjectsByOffset(principal, {
+      filter: { referenceDatasetIds: [datasetId] },
+      sort: 'start_time',
+      descending: true,
+      limit: MAX_PAGE,
+      offset: 0,
+    });
+    return found.map(({ uuid }) => uuid);
+  };
 
   return {
     name: 'public-datasets',
@@ -107,6 +140,30 @@ export function publicDatasetRoutes(options: PublicDatasetRoutesOptions): RouteM
             offset,
           });
           return found.map((project) => toWireSession(project, principal.workspaceId, undefined));
+        }),
+      );
+
+      app.get(
+        '/public/:token/datasets/comparative',
+        { config },
+        shared(async ({ dataset, principal }, request) => {
+          const { limit, offset } = new Query(request).page(MAX_PAGE);
+          const window = { limit, backward: false, boundary: undefined };
+          const found = await comparatives.list(principal, dataset.uuid, { window, offset });
+          return describeComparatives({ experiments, feedback }, principal, found.slice(0, limit));
+        }),
+      );
+
+      app.post(
+        '/public/:token/datasets/runs/query',
+        { config },
+        shared(async ({ dataset, principal }, request, reply) => {
+          const body = parseBody(runQueryBody, request.body ?? {});
+          // Whatever is asked for, runs of the dataset's experiments are all there is.
+          const own = await experimentsOf(principal, dataset.uuid);
+          const projectIds = own.filter((id) => body.session?.includes(id) ?? true);
+          const query = { ...toRunQuery(body), projectIds };
+          return sendJsonText(reply, await reader.page(principal, query, body, baseUrl(request, publicUrl)));
         }),
       );
     },

@@ -6,7 +6,7 @@ import type { FeedbackService } from '../feedback/feedback.service.js';
 import type { Cursors } from '../graphql/cursor.js';
 import { stringifyWithRawJson } from '../graphql/raw-json.js';
 import type { Position } from '../platform/keyset.js';
-import type { RunRow } from '../runs/run-columns.js';
+import type { RunField, RunRow } from '../runs/run-columns.js';
 import type { RunQuery } from '../runs/run-query.js';
 import type { RunService } from '../runs/run.service.js';
 import type { RunShareService } from '../sharing/run-share.service.js';
@@ -70,24 +70,34 @@ export class RunReader {
     return stringifyWithRawJson(wire);
   }
 
-  /** Every run that matches, oldest first, page by page; no more than `limit`. */
+  /** Every run that matches, oldest first; no more than `limit`. */
   async all(
     principal: Principal,
     query: RunQuery,
     { select: names, base, limit }: { select: readonly string[] | undefined; base: string; limit: number },
   ): Promise<WireRun[]> {
     const select = selectionOf(names);
+    const rows = await this.rows(principal, query, { fields: select.fields, limit });
     const found: WireRun[] = [];
+    for (let at = 0; at < rows.length; at += MAX_PAGE) {
+      found.push(...(await this.#toWire(principal, rows.slice(at, at + MAX_PAGE), select, base)));
+    }
+    return found;
+  }
+
+  /** The same as rows, read page by page. */
+  async rows(
+    principal: Principal,
+    query: RunQuery,
+    { fields, limit }: { fields: readonly RunField[]; limit: number },
+  ): Promise<RunRow[]> {
+    const found: RunRow[] = [];
     let boundary: Position | undefined;
     while (found.length < limit) {
       const window = { limit: MAX_PAGE, backward: false, boundary };
-      const rows = await this.#options.runs.listRuns(principal, query, {
-        direction: 'asc',
-        window,
-        fields: select.fields,
-      });
+      const rows = await this.#options.runs.listRuns(principal, query, { direction: 'asc', window, fields });
       const shown = rows.slice(0, MAX_PAGE);
-      found.push(...(await this.#toWire(principal, shown, select, base)));
+      found.push(...shown);
       const last = shown.at(-1);
       if (rows.length <= MAX_PAGE || last === undefined) break;
       boundary = { value: last.startTime, id: last.uuid };

@@ -598,9 +598,10 @@ function selectAll(
   type: GraphQLNamedType,
   depth: number,
   ambiguous: ReadonlySet<string> = new Set(),
+  only?: ReadonlySet<string>,
 ): string {
   if (isAbstractType(type)) {
-    const possible = schema.getPossibleTypes(type);
+    const possible = schema.getPossibleTypes(type).filter(({ name }) => only?.has(name) ?? true);
     const unclear = ambiguousFields(possible);
     const parts = possible.map((one) => `... on ${one.name} ${selectAll(schema, one, depth, unclear)}`);
     return `{ __typename ${parts.join(' ')} }`;
@@ -664,13 +665,22 @@ function rootField(
   return field;
 }
 
+/** Of the nodes that are asked for: everything of every type is more than one document may hold. */
+function typesNamedBy({ id, ids }: Args): ReadonlySet<string> | undefined {
+  const types = [id, ids].flat().flatMap((each) => {
+    const text = typeof each === 'string' ? Buffer.from(each, 'base64url').toString('latin1') : '';
+    return /^([A-Z][A-Za-z]*):/.exec(text)?.[1] ?? [];
+  });
+  return types.length === 0 ? undefined : new Set(types);
+}
+
 /** The document that calls the field with these arguments as variables and selects everything, under the alias `it`. */
 export function documentFor(schema: GraphQLSchema, operation: Operation, name: string, args: Args): string {
   const field = rootField(schema, operation, name);
   const used = field.args.filter((arg) => arg.name in args);
   const declared = used.map((arg) => `$${arg.name}: ${String(arg.type)}`).join(', ');
   const passed = used.map((arg) => `${arg.name}: $${arg.name}`).join(', ');
-  const selection = selectAll(schema, getNamedType(field.type), DEPTH);
+  const selection = selectAll(schema, getNamedType(field.type), DEPTH, new Set(), typesNamedBy(args));
   return `${operation} ${declared && `(${declared})`} { it: ${name}${passed && `(${passed})`} ${selection} }`;
 }
 

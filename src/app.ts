@@ -225,7 +225,7 @@ function createRateLimiter({ redisUrl, log }: Foundation, { config, lifecycle }:
   return new RedisRateLimiter({ redis, shapes, clock, log });
 }
 
-function createFeedback({ writes, prisma, idempotency, doorbell }: Foundation) {
+function createFeedback({ writes, prisma, idempotency, contentReads, doorbell }: Foundation) {
   const configStore = new FeedbackConfigStore();
   const feedback = new FeedbackService({
     pool: writes,
@@ -233,6 +233,7 @@ function createFeedback({ writes, prisma, idempotency, doorbell }: Foundation) {
     stats: new FeedbackStatsStore(),
     configs: configStore,
     idempotency,
+    contentReads,
     doorbell,
     clock,
     ids,

@@ -107,7 +107,9 @@ export class ExperimentService {
   }
 
   async scoresOf(principal: Principal, runIds: readonly string[]): Promise<RowScore[]> {
-    return this.rowsStore.scores(requireScope(principal, 'read'), runIds);
+    const scores = await this.rowsStore.scores(requireScope(principal, 'read'), runIds);
+    // A judge's reasoning quotes what it judged.
+    return mayReadContent(principal) ? scores : scores.map((score) => ({ ...score, comment: null }));
   }
 
   async evaluationsOf(

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import type { JsonObject } from '../ingest/run-event.js';
 import { holdPlaces } from '../ingest/run-followers.js';
 import { FEED_TOPIC } from '../live/feed.js';
+import type { ContentReads } from '../audit/content-read.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction, type Queryable } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
@@ -14,7 +15,7 @@ import type { Idempotency } from '../platform/idempotency.js';
 import type { Ids } from '../platform/ids.js';
 import type { PageWindow } from '../platform/keyset.js';
 import { failed, ok, problem, type Problem, type Result } from '../platform/result.js';
-import { requireScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
+import { mayReadContent, requireScope, type Principal, type WorkspaceScope } from '../tenancy/principal.js';
 import type { FeedbackConfig } from './feedback-config.js';
 import { definitionProblems } from './feedback-config.js';
 import type { FeedbackConfigStore } from './feedback-config.store.js';
@@ -32,6 +33,7 @@ import {
   type Feedback,
   type FeedbackDraft,
   type FeedbackPatch,
+  withoutContent,
 } from './feedback.js';
 
 export interface FeedbackServiceOptions {
@@ -40,6 +42,7 @@ export interface FeedbackServiceOptions {
   readonly stats: FeedbackStatsStore;
   readonly configs: FeedbackConfigStore;
   readonly idempotency: Idempotency;
+  readonly contentReads: ContentReads;
   readonly doorbell: Doorbell;
   readonly clock: Clock;
   readonly ids: Ids;
@@ -63,6 +66,7 @@ export class FeedbackService {
   readonly #stats: FeedbackStatsStore;
   readonly #configs: FeedbackConfigStore;
   readonly #idempotency: Idempotency;
+  readonly #contentReads: ContentReads;
   readonly #doorbell: Doorbell;
   readonly #clock: Clock;
   readonly #ids: Ids;
@@ -74,6 +78,7 @@ export class FeedbackService {
     this.#stats = options.stats;
     this.#configs = options.configs;
     this.#idempotency = options.idempotency;
+    this.#contentReads = options.contentReads;
     this.#doorbell = options.doorbell;
     this.#clock = options.clock;
     this.#ids = options.ids;
@@ -333,7 +338,7 @@ export class FeedbackService {
       return { result: ok(stored), published: await publishFeedback(tx, scope, [stored]) };
     });
     this.#ring(published);
-    return result;
+    return result.ok && !mayReadContent(principal) ? ok(withoutContent(result.value)) : result;
   }
 
   /** Ids that do not exist are ignored. Returns what was deleted. */
@@ -347,17 +352,15 @@ export class FeedbackService {
       return { deleted, published: await publishFeedback(tx, scope, deleted) };
     });
     this.#ring(published);
-    return deleted;
+    return mayReadContent(principal) ? deleted : deleted.map(withoutContent);
   }
 
   /** Up to `limit + 1`, newest first, in reading order. */
   async list(principal: Principal, filter: FeedbackFilter, page: FeedbackPage): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
     const waitingIds = await this.#waiting.idsIn(scope, filter);
-    return this.#waiting.completed(
-      scope,
-      await this.#store.list(this.#pool, scope, filter, page, waitingIds),
-    );
+    const rows = await this.#store.list(this.#pool, scope, filter, page, waitingIds);
+    return this.#shown(principal, await this.#waiting.completed(scope, rows), page.limit);
   }
 
   /** How many match, counted up to `limit`. */
@@ -369,13 +372,28 @@ export class FeedbackService {
   /** Those of `ids` that exist, in no particular order. */
   async find(principal: Principal, ids: readonly string[]): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
-    return this.#waiting.completed(scope, await this.#store.find(this.#pool, scope, ids));
+    const rows = await this.#store.find(this.#pool, scope, ids);
+    return this.#shown(principal, await this.#waiting.completed(scope, rows));
   }
 
   /** Up to `limit + 1` feedbacks of each run, newest first, in one statement for all runs. */
   async listByRuns(principal: Principal, runIds: readonly string[], page: PageWindow): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
-    return this.#waiting.completed(scope, await this.#store.listByRuns(this.#pool, scope, runIds, page));
+    const rows = await this.#store.listByRuns(this.#pool, scope, runIds, page);
+    return this.#shown(principal, await this.#waiting.completed(scope, rows));
+  }
+
+  /** Comments and corrections are content. */
+  #shown(principal: Principal, rows: Feedback[], shown = rows.length): Feedback[] {
+    if (!mayReadContent(principal)) return rows.map(withoutContent);
+    const ids = rows
+      .slice(0, shown)
+      .filter(({ comment, correction }) => comment !== null || correction !== null)
+      .map(({ id }) => id);
+    if (ids.length > 0) {
+      this.#contentReads.note(principal, { type: 'feedback', ids, fields: ['comment', 'correction'] });
+    }
+    return rows;
   }
 
   /** How many feedbacks each run has, counted up to `limit`; runs without are absent. */

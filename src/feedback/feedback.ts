@@ -205,3 +205,13 @@ export function problemsOf(draft: Partial<FeedbackDraft>): Problem[] {
   }
   return problems;
 }
+
+/**
+ * For callers without the content scope: comments and corrections quote what was judged, a judge's reasoning word by
+ * word.
+ */
+export const withoutContent = (feedback: Feedback): Feedback => ({
+  ...feedback,
+  comment: null,
+  correction: null,
+});

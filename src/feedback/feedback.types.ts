@@ -88,10 +88,13 @@ export class FeedbackType extends Node {
   @Field(() => JsonScalar, { nullable: true, description: 'A category, a boolean, or any other value.' })
   value!: JsonValue;
 
-  @Field(() => String, { nullable: true })
+  @Field(() => String, { nullable: true, description: 'Content: null without the content scope.' })
   comment!: string | null;
 
-  @Field(() => JsonScalar, { nullable: true, description: 'What the output should have been.' })
+  @Field(() => JsonScalar, {
+    nullable: true,
+    description: 'What the output should have been. Content: null without the content scope.',
+  })
   correction!: JsonValue;
 
   @Field(() => DateTimeScalar)

@@ -230,7 +230,11 @@ export function filterNeeds(filters: RunFilters): FilterNeeds {
     eachLeaf(plan, (leaf) => {
       if (isSearchLeaf(leaf)) needs.search = true;
       if (isSearchLeaf(leaf) || leaf.kind === 'json') needs.content = needs.byContent = true;
-      if (leaf.kind === 'items' && leaf.group.source === 'feedback') needs.feedback = true;
+      if (leaf.kind === 'items' && leaf.group.source === 'feedback') {
+        needs.feedback = true;
+        const { values, notValues } = leaf.group;
+        if ([...values, ...notValues].some(({ spec }) => spec.content)) needs.byContent = true;
+      }
       if (leaf.kind === 'field' && leaf.spec.type === 'error' && leaf.test.kind !== 'null') {
         needs.byContent = true;
       }

@@ -319,6 +319,7 @@ const feedbackFields: readonly FieldSpec[] = [
   ),
   field('feedback_comment', 'string', ITEM, 'The comment of one feedback.', {
     ...nullable,
+    content: true,
     items: 'feedback',
     column: 'comment',
     index: FEEDBACK_INDEX,

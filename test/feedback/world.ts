@@ -123,6 +123,7 @@ export async function createWorld() {
     stats: new FeedbackStatsStore(),
     configs: configStore,
     idempotency,
+    contentReads: { note: () => undefined },
     doorbell,
     clock: systemClock,
     ids: systemIds,

@@ -103,6 +103,7 @@ export async function startGateway() {
     stats: new FeedbackStatsStore(),
     configs: configStore,
     idempotency,
+    contentReads,
     doorbell,
     clock,
     ids,

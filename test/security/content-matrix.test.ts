@@ -167,6 +167,37 @@ describe('live events', () => {
   });
 });
 
+describe('feedback', () => {
+  test('comments and corrections of feedback are content', async () => {
+    const draft = {
+      runId: names.run,
+      key: 'quoted',
+      score: 1,
+      comment: 'sealed-comment',
+      correction: 'sealed-correction',
+    };
+    const { body } = await harness.gql(
+      'mutation ($input: CreateFeedbackInput!) { createFeedback(input: $input) { feedback { id } errors { message } } }',
+      { input: { feedback: [draft] } },
+      { key: harness.keys.first.secret },
+    );
+    expect(body.errors).toBeUndefined();
+    const query = '{ feedback(first: 100, keys: ["quoted"]) { nodes { key score comment correction } } }';
+    const read = async (key: string) => {
+      const graphql = await harness.gql(query, {}, { key });
+      const rest = await harness.http('/feedback?key=quoted', { key });
+      return `${graphql.text} ${JSON.stringify(rest.body)}`;
+    };
+    expect(sealsIn(await read(harness.keys.first.secret)).sort()).toEqual([
+      'sealed-comment',
+      'sealed-correction',
+    ]);
+    const hidden = await read(await blind());
+    expect(sealsIn(hidden)).toEqual([]);
+    expect(hidden).toContain('quoted');
+  });
+});
+
 describe('filters', () => {
   /** Filters with each operator of each field that looks into content, as text. */
   const filtersOn = ({ name, operators }: FieldSpec): string[] =>

@@ -192,7 +192,8 @@ class Lane {
           continue;
         }
         const claimed = await this.#claim(free);
-        this.#freeSince = claimed < free ? performance.now() : Number.POSITIVE_INFINITY;
+        // Units may have ended while these were claimed.
+        this.#freeSince = this.#active.size < slots ? performance.now() : Number.POSITIVE_INFINITY;
         if (claimed > 0) continue;
       }
       if (this.#active.size > 0) {

@@ -372,7 +372,7 @@ test('a worker that is told to go gives back what it holds, and nothing counts a
     const provider = await addProvider(own, model.baseUrl);
     const dataset = await insertDataset(own, examples, 'slow');
     model.next(...Array.from({ length: 4 }, () => ({ kind: 'hang' as const })));
-    const id = await startExperiment(own, {
+    await startExperiment(own, {
       datasetId: dataset,
       target: {
         model: { providerId: provider, model: 'slow', messages: [{ role: 'USER', content: 'wait' }] },

@@ -120,8 +120,9 @@ test.each(ENGINES)(
       await eventually(
         async () => {
           const seen = await look(site, id);
-          if (evaluated(seen) < (all * kill) / (KILLS + 2))
+          if (evaluated(seen) < (all * kill) / (KILLS + 2)) {
             throw new Error(`only ${evaluated(seen)} are evaluated`);
+          }
         },
         { timeoutMs: 120_000, everyMs: 50 },
       );

@@ -182,6 +182,7 @@ test('content can be asked about with the content scope only', () => {
     'eq(input_key, "x")',
     'or(eq(name, "a"), neq(output_value, "x"))',
     'notlike(outputs, "x")',
+    'like(feedback_comment, "%x%")',
   ];
   for (const text of content) {
     for (const filters of [
@@ -200,7 +201,7 @@ test('content can be asked about with the content scope only', () => {
     'eq(status, "error")',
     'search(name, "x")',
     'eq(metadata_key, "x")',
-    'eq(feedback_comment, "x")',
+    'eq(feedback_key, "x")',
   ]) {
     expect(() => assertFilterAllowed(principal('read'), { run: parseFilter(text) })).not.toThrow();
   }

@@ -139,7 +139,7 @@ test('one that is called off stops at its next page and leaves nothing', async (
     transaction: async (work) => {
       pages += 1;
       if (pages === 4)
-        await send(harness, 'cancelHarvestRun', 'HarvestRunIdInput', 'harvestRun { uuid }', { id });
+        {await send(harness, 'cancelHarvestRun', 'HarvestRunIdInput', 'harvestRun { uuid }', { id });}
       return plain.transaction(work);
     },
   };

@@ -41,7 +41,7 @@ export const sweepExperimentsJob = defineJob({
   payload: z.object({}),
   attempts: 3,
   backoff: { kind: 'exponential', baseMs: 1_000, maxMs: MINUTE_MS },
-  timeoutMs: 5 * MINUTE_MS,
+  timeoutMs: 30_000,
   dedupeId: () => 'all',
   schedule: { everyMs: 10_000, payload: {} },
   keep: { succeededMs: 5 * MINUTE_MS, failedMs: 24 * 60 * MINUTE_MS },

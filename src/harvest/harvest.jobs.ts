@@ -22,7 +22,7 @@ export const sweepHarvestsJob = defineJob({
   payload: z.object({}),
   attempts: 3,
   backoff: { kind: 'exponential', baseMs: 2_000, maxMs: MINUTE_MS },
-  timeoutMs: 5 * MINUTE_MS,
+  timeoutMs: 3 * MINUTE_MS,
   dedupeId: () => 'all',
   schedule: { everyMs: MINUTE_MS, payload: {} },
   keep: { succeededMs: 60 * MINUTE_MS, failedMs: 24 * 60 * MINUTE_MS },

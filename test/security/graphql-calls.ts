@@ -74,6 +74,8 @@ const item = (names: Names): Args => ({
   referenceExampleId: names.example,
 });
 
+const comparedOf = (names: Names): Args => ({ baseline: names.project, candidates: [names.steered[3]] });
+
 const experimentOf = (names: Names): Args => ({
   datasetId: names.dataset,
   target: { http: { url: 'https://targets.invalid/' } },
@@ -82,6 +84,26 @@ const experimentOf = (names: Names): Args => ({
 
 export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
   apiKeys: { opens: ['admin'], args: () => [page] },
+  compareExperiments: {
+    opens: ['read'],
+    args: (names) => [{ experiments: comparedOf(names) }],
+  },
+  comparedExamples: {
+    opens: ['read'],
+    args: (names) => [
+      { ...page, experiments: comparedOf(names) },
+      {
+        ...page,
+        experiments: comparedOf(names),
+        where: {
+          metric: names.feedbackKey,
+          passedBy: [names.project],
+          failedBy: [names.steered[3]],
+          changed: { experiment: names.steered[3], to: 'WORSE' },
+        },
+      },
+    ],
+  },
   contentReads: {
     opens: ['admin'],
     args: (names) => [
@@ -141,6 +163,26 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
   },
   feedbackStats: { opens: ['read'], args: (names) => [{}, ...feedbackFilters(names)] },
   filterVocabulary: { opens: 'any', args: () => [{}] },
+  harvest: {
+    opens: ['read'],
+    args: (names) => [{ id: names.harvest }, { name: names.harvestName }],
+  },
+  harvestRun: { opens: ['read'], args: (names) => [{ id: names.harvestRun }] },
+  harvestRuns: {
+    opens: ['read'],
+    args: (names) => [page, { ...page, harvestId: names.harvest, states: ['PROPOSED'] }],
+  },
+  harvests: { opens: ['read'], args: (names) => [page, { ...page, datasetId: names.dataset }] },
+  previewHarvest: {
+    opens: ['content'],
+    also: ['read'],
+    args: (names) => [
+      { of: { harvestId: names.harvest } },
+      { of: { draft: { datasetId: names.dataset, definition: { projectIds: [names.project] } } } },
+    ],
+  },
+  gate: { opens: ['read'], args: (names) => [{ id: names.gate }, { name: names.gateName }] },
+  gates: { opens: ['read'], args: () => [page] },
   job: { opens: ['read'], args: (names) => [{ id: names.job }] },
   jobs: { opens: ['read'], args: () => [page] },
   modelProvider: { opens: ['read'], args: (names) => [{ id: names.modelProvider }] },
@@ -160,6 +202,10 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       { id: globalId('ModelProvider', names.modelProvider) },
       { id: globalId('Experiment', names.project) },
       { id: globalId('Schedule', names.schedule) },
+      { id: globalId('Gate', names.gate) },
+      { id: globalId('GateEvaluation', names.gateEvaluation) },
+      { id: globalId('Harvest', names.harvest) },
+      { id: globalId('HarvestRun', names.harvestRun) },
     ],
   },
   nodes: {
@@ -489,6 +535,32 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
       },
     ],
   },
+  createGate: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { name: fresh('gate'), rules: [{ kind: 'no_regression' }] } },
+      { input: { name: names.gateName, rules: [{ kind: 'no_regression' }] } },
+    ],
+  },
+  updateGate: {
+    opens: ['write'],
+    args: (names) => [{ input: { id: names.gate, description: 'changed' } }],
+  },
+  evaluateGate: {
+    opens: ['write'],
+    also: ['read'],
+    args: (names) => [
+      {
+        input: {
+          gate: { id: names.gate },
+          candidate: { id: names.project },
+          baseline: { id: names.steered[3] },
+        },
+      },
+      { input: { gate: { name: names.gateName }, candidate: { name: names.projectName } } },
+    ],
+  },
+  deleteGate: { opens: ['write'], args: (names) => [{ input: { id: names.doomedGates[0] } }] },
   pauseExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[0] } }] },
   resumeExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[1] } }] },
   cancelExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[2] } }] },
@@ -510,6 +582,54 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
     args: (names) => [{ input: { id: names.schedule, cron: '0 4 * * *' } }],
   },
   deleteSchedule: { opens: ['write'], args: (names) => [{ input: { id: names.doomedSchedules[0] } }] },
+  createHarvest: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [
+      {
+        input: {
+          name: fresh('harvest'),
+          datasetId: names.dataset,
+          definition: { projectIds: [names.project], where: { match: { id: { eq: names.run } } } },
+        },
+      },
+      { input: { name: names.harvestName, datasetId: names.dataset, definition: {} } },
+    ],
+  },
+  updateHarvest: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [
+      {
+        input: {
+          id: names.harvest,
+          description: fresh('changed'),
+          datasetId: names.dataset,
+          definition: { projectIds: [names.project] },
+        },
+      },
+    ],
+  },
+  runHarvest: {
+    opens: ['write'],
+    also: ['content'],
+    args: (names) => [{ input: { id: names.harvest } }],
+  },
+  approveHarvestRun: {
+    opens: ['write'],
+    also: ['content'],
+    args: (names) => [{ input: { id: names.proposals[0], candidates: [names.child] } }],
+  },
+  rejectHarvestRun: { opens: ['write'], args: (names) => [{ input: { id: names.proposals[1] } }] },
+  cancelHarvestRun: { opens: ['write'], args: (names) => [{ input: { id: names.proposals[2] } }] },
+  createHarvestSchedule: {
+    opens: ['write'],
+    also: ['read', 'content'],
+    args: (names) => [
+      { input: { schedule: { name: fresh('schedule'), cron: '0 6 * * 1' }, harvestId: names.harvest } },
+    ],
+  },
+  deleteHarvest: { opens: ['write'], args: (names) => [{ input: { id: names.doomedHarvests[0] } }] },
   createModelProvider: {
     opens: ['admin'],
     args: () => [

@@ -22,6 +22,12 @@ export interface Names {
   readonly datasetShareToken: string;
   readonly example: string;
   readonly doomedExamples: readonly string[];
+  /** Of experiments set against each other. */
+  readonly doomedComparatives: readonly string[];
+  readonly gate: string;
+  readonly gateName: string;
+  readonly doomedGates: readonly string[];
+  readonly gateEvaluation: string;
   readonly thread: string;
   readonly feedback: string;
   readonly doomedFeedback: readonly string[];
@@ -45,6 +51,12 @@ export interface Names {
   readonly steered: readonly string[];
   readonly schedule: string;
   readonly doomedSchedules: readonly string[];
+  readonly harvest: string;
+  readonly harvestName: string;
+  readonly doomedHarvests: readonly string[];
+  readonly harvestRun: string;
+  /** Executions that can be approved, rejected, cancelled. */
+  readonly proposals: readonly string[];
   readonly workspace: string;
   readonly doomedWorkspace: string;
 }
@@ -65,7 +77,12 @@ export function nobodysNames(): Names {
     datasetImport: randomUUID(),
     datasetShareToken: randomUUID(),
     example: randomUUID(),
-    doomedExamples: ids(4),
+    doomedExamples: ids(6),
+    doomedComparatives: ids(1),
+    gate: randomUUID(),
+    gateName: `nothing ${randomUUID()}`,
+    doomedGates: ids(1),
+    gateEvaluation: randomUUID(),
     thread: `nothing ${randomUUID()}`,
     feedback: randomUUID(),
     doomedFeedback: ids(2),
@@ -88,6 +105,11 @@ export function nobodysNames(): Names {
     steered: ids(4),
     schedule: randomUUID(),
     doomedSchedules: ids(1),
+    harvest: randomUUID(),
+    harvestName: `nothing ${randomUUID()}`,
+    doomedHarvests: ids(1),
+    harvestRun: randomUUID(),
+    proposals: ids(3),
     workspace: randomUUID(),
     doomedWorkspace: randomUUID(),
   };

@@ -188,7 +188,7 @@ const REDUNDANT: Readonly<Record<string, string>> = {
  * another's rows is noticed in them as everywhere.
  */
 const UNREACHED =
-  /^(dataset|datasets|dataset_\w+|examples|evaluators|experiments|gates|model_\w+|schedules)\b/;
+  /^(dataset|datasets|dataset_\w+|examples|evaluators|experiments|gates|harvests|harvest_\w+|model_\w+|schedules)\b/;
 
 test('no condition on workspace_id could be forgotten without being noticed', () => {
   expect(probe.broken).toEqual([]);

@@ -562,6 +562,7 @@ describe('keys of other tenants', () => {
     const halves: Names = {
       ...names,
       shareToken: nobody.shareToken,
+      datasetShareToken: nobody.datasetShareToken,
       feedbackToken: nobody.feedbackToken,
       attachmentToken: `${names.attachmentToken.slice(0, -4)}AAAA`,
     };
@@ -639,6 +640,10 @@ describe('the owner', () => {
       Example: names.doomedExamples[1] ?? '',
       Experiment: names.project,
       Schedule: names.schedule,
+      Gate: names.gate,
+      GateEvaluation: names.gateEvaluation,
+      Harvest: names.harvest,
+      HarvestRun: names.harvestRun,
     };
     expect(Object.keys(uuids).sort()).toEqual([...possible].sort());
     for (const [type, uuid] of Object.entries(uuids)) {
@@ -659,8 +664,10 @@ describe('the owner', () => {
     // Sharing again what the GraphQL calls have taken back.
     const shared = await harness.http(`/runs/${names.run}/share`, { method: 'PUT', headers, body: {} });
     const { share_token: shareToken } = shared.body as { share_token: string };
+    const open = await harness.http(`/datasets/${names.dataset}/share`, { method: 'PUT', headers, body: {} });
+    const { share_token: datasetShareToken } = open.body as { share_token: string };
     for (const route of once) {
-      const [request] = route.call.requests({ ...names, shareToken });
+      const [request] = route.call.requests({ ...names, shareToken, datasetShareToken });
       if (request === undefined) continue;
       const answer = await callRoute(route, request, headers);
       if (answer.status >= 300) findings.add(route.title, `${answer.status} ${answer.text}`);

@@ -128,7 +128,7 @@ export async function plantTenant(harness: Harness): Promise<Names> {
   const run = v7();
   const child = v7();
   const example = randomUUID();
-  const doomedExamples = Array.from({ length: 4 }, () => randomUUID());
+  const doomedExamples = Array.from({ length: 6 }, () => randomUUID());
   await mutate(
     'createExamples',
     {
@@ -252,6 +252,40 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     const input = { schedule, experiment: experimentOf(canary('scheduled')) };
     return uuidOf(await mutate('createExperimentSchedule', input, 'schedule { uuid }'), 'schedule');
   };
+  const harvestName = canary('harvest');
+  const newHarvest = async (name: string): Promise<string> => {
+    const definition = { projectIds: [project], approval: true, metadata: { note: canary('harvestmeta') } };
+    const input = { name, description: canary('harvesttext'), datasetId: dataset, definition };
+    return uuidOf(await mutate('createHarvest', input, 'harvest { uuid }'), 'harvest');
+  };
+  const harvest = await newHarvest(harvestName);
+  const newHarvestRun = async (): Promise<string> =>
+    uuidOf(await mutate('runHarvest', { id: harvest }, 'harvestRun { uuid }'), 'harvestRun');
+  const steered = await made(4, newExperiment);
+  const newComparative = async (): Promise<string> => {
+    const body = {
+      name: canary('comparative'),
+      description: canary('comparativetext'),
+      experiment_ids: [project, steered[0]],
+      extra: { note: canary('comparativeextra') },
+    };
+    const { text } = await harness.http('/datasets/comparative', { key, body });
+    return (JSON.parse(text) as { id: string }).id;
+  };
+  const gateName = canary('gate');
+  const newGate = async (name: string): Promise<string> => {
+    const rules = [{ kind: 'threshold', metric: 'run.error_rate', atMost: 1 }];
+    return uuidOf(
+      await mutate('createGate', { name, description: canary('gatetext'), rules }, 'gate { uuid }'),
+      'gate',
+    );
+  };
+  const gate = await newGate(gateName);
+  const evaluated = await mutate(
+    'evaluateGate',
+    { gate: { id: gate }, candidate: { id: project }, candidateRef: canary('release') },
+    'evaluation { uuid }',
+  );
   const names: Names = {
     project,
     projectName,
@@ -266,6 +300,11 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     datasetShareToken: (datasetShare['share'] as { token: string }).token,
     example,
     doomedExamples,
+    doomedComparatives: await made(1, newComparative),
+    gate,
+    gateName,
+    doomedGates: await made(1, () => newGate(canary('doomedgate'))),
+    gateEvaluation: uuidOf(evaluated, 'evaluation'),
     thread,
     feedback: await newFeedback(feedbackKey),
     doomedFeedback: await made(2, () => newFeedback(feedbackKey)),
@@ -287,9 +326,14 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     doomedEvaluators: await made(1, async () => (await newEvaluator()).uuid),
     modelProvider: await newProvider(),
     doomedModelProviders: await made(1, newProvider),
-    steered: await made(4, newExperiment),
+    steered,
     schedule: await newSchedule(),
     doomedSchedules: await made(1, newSchedule),
+    harvest,
+    harvestName,
+    doomedHarvests: await made(1, () => newHarvest(canary('doomedharvest'))),
+    harvestRun: await newHarvestRun(),
+    proposals: await made(3, newHarvestRun),
     workspace: home.workspaceId,
     doomedWorkspace: await newWorkspace(),
   };
@@ -303,6 +347,25 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     `insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id, error)
      values ($1, $2, $3, 0, 1, 'failed', now(), $4, $5)`,
     [home.workspaceId, names.steered[3], example, v7(), { code: 'TIMEOUT', message: sealed('rowerror') }],
+  );
+  await database.pool.query(
+    `update harvest_runs set state = 'proposed', reason = $2, actor = $2 where id = any($1::uuid[])`,
+    [[names.harvestRun, ...names.proposals], canary('harvestreason')],
+  );
+  await database.pool.query(
+    `insert into harvest_candidates (workspace_id, harvest_run_id, source_run_id, position, start_time, verdict, reason,
+       redactions, inputs_hash, inputs, outputs, metadata)
+     select $1, id, $3, 1, now(), 'pending', $4, '{"EMAIL": 1}', sha256(id::text::bytea), $5, $6, $7
+     from unnest($2::uuid[]) as r (id)`,
+    [
+      home.workspaceId,
+      [names.harvestRun, ...names.proposals],
+      child,
+      canary('candidate'),
+      JSON.stringify({ question: sealed('inputs') }),
+      JSON.stringify({ answer: sealed('outputs') }),
+      JSON.stringify({ note: canary('candidatemeta') }),
+    ],
   );
   // The record of content reads has something to tell.
   await harness.http(`/runs/${run}`, { key });

@@ -109,7 +109,10 @@ export class ExperimentService {
   async scoresOf(principal: Principal, runIds: readonly string[]): Promise<RowScore[]> {
     const scores = await this.rowsStore.scores(requireScope(principal, 'read'), runIds);
     // A judge's reasoning quotes what it judged.
-    return mayReadContent(principal) ? scores : scores.map((score) => ({ ...score, comment: null }));
+    if (!mayReadContent(principal)) return scores.map((score) => ({ ...score, comment: null }));
+    const ids = scores.flatMap(({ feedbackId, comment }) => (comment === null ? [] : [feedbackId]));
+    if (ids.length > 0) this.contentReads.note(principal, { type: 'feedback', ids, fields: ['comment'] });
+    return scores;
   }
 
   async evaluationsOf(

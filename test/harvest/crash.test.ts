@@ -138,8 +138,9 @@ test('one that is called off stops at its next page and leaves nothing', async (
     ...plain,
     transaction: async (work) => {
       pages += 1;
-      if (pages === 4)
-        {await send(harness, 'cancelHarvestRun', 'HarvestRunIdInput', 'harvestRun { uuid }', { id });}
+      if (pages === 4) {
+        await send(harness, 'cancelHarvestRun', 'HarvestRunIdInput', 'harvestRun { uuid }', { id });
+      }
       return plain.transaction(work);
     },
   };

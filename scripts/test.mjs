@@ -30,6 +30,7 @@ const ORACLE = [
   'test/experiments/(reading|worker)',
   'test/feedback',
   'test/graphql/idempotency',
+  'test/harvest/harvest',
   'test/projects',
   'test/rest',
   'test/runs',

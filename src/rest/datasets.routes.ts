@@ -13,6 +13,7 @@ import { principalOf, type RouteModule } from '../http/ports.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
 import type { ProjectService } from '../projects/project.service.js';
+import { requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
 import { csvDatasetBody, toCsvImport, withCsvForm } from './csv-uploads.js';
 import {
@@ -124,6 +125,8 @@ export function datasetRoutes(options: DatasetRoutesOptions): RouteModule {
 
       app.post('/datasets/upload', { config: { access: 'write', body: 'stream' } }, async (request) => {
         const principal = principalOf(request);
+        // The answer counts what was taken in.
+        requireScope(principal, 'read');
         return withCsvForm(request, async (form) => {
           const draft = parseBody(datasetBody, csvDatasetBody(form));
           const { uuid } = unwrap(await datasets.createDataset(principal, draft));
@@ -161,6 +164,7 @@ export function datasetRoutes(options: DatasetRoutesOptions): RouteModule {
         app.put('/datasets/:id/tags', write, async (request) => {
           const body = parseBody(tagBody, request.body);
           const id = idParam(request, 'Dataset');
+          requireScope(principalOf(request), 'read');
           const version = unwrap(
             await datasets.tagVersion(principalOf(request), id, body.tag, asOf(body.as_of)),
           );

@@ -10,7 +10,7 @@ import type { Names } from './names.js';
 export interface RestCall {
   /** `GET /runs/:id`, under every prefix of its mount. */
   readonly route: string;
-  readonly mount: 'v1' | 'v2' | 'root';
+  readonly mount: 'v1' | 'platform' | 'v2' | 'root';
   /** Any one of these scopes opens the route; `any` is every key; `link` needs no key but a link that is good. */
   readonly opens: readonly Scope[] | 'any' | 'public' | 'link';
   readonly also?: readonly Scope[];
@@ -39,6 +39,11 @@ const v2 = (
   mount: 'v2' as const,
 });
 
+const platform = (route: string, requests: RestCall['requests'], also?: readonly Scope[]): RestCall => ({
+  ...v1(route, ['write'], requests, also),
+  mount: 'platform',
+});
+
 const newRun = (names: Names, id = v7()): object => ({
   id,
   trace_id: id,
@@ -53,6 +58,22 @@ const form = (names: Names): FormData => {
   data.append(`post.${id}`, new Blob([JSON.stringify(newRun(names, id))], { type: 'application/json' }));
   return data;
 };
+const exampleForm = (names: Names, id = randomUUID()): FormData => {
+  const data = new FormData();
+  const part = (name: string, value: object): void =>
+    data.append(name, new Blob([JSON.stringify(value)], { type: 'application/json' }));
+  part(id, { dataset_id: names.dataset });
+  part(`${id}.inputs`, { question: 'q' });
+  data.append(`${id}.attachment.notes`, new Blob(['text'], { type: 'text/plain' }));
+  return data;
+};
+const csvForm = (): FormData => {
+  const data = new FormData();
+  data.append('file', new Blob(['question,answer\nq,a\n'], { type: 'text/csv' }), `${randomUUID()}.csv`);
+  data.append('input_keys', 'question');
+  return data;
+};
+const draftOf = (names: Names): object => ({ dataset_id: names.dataset, inputs: { question: 'q' } });
 const judgement = (names: Names): object => ({ run_id: names.run, key: names.feedbackKey, score: 1 });
 
 const runQueries = (names: Names): object[] => [
@@ -93,6 +114,20 @@ const LINKS: readonly RestCall[] = [
     at(`/feedback/tokens/${n.feedbackToken}`, { score: 1 }),
   ]),
   v1('GET /feedback/tokens/:token', 'link', (n) => [at(`/feedback/tokens/${n.feedbackToken}?score=1`)]),
+  v1('GET /public/:token/datasets', 'link', (n) => [at(`/public/${n.datasetShareToken}/datasets`)]),
+  v1('GET /public/:token/examples', 'link', (n) => [at(`/public/${n.datasetShareToken}/examples`)]),
+  v1('GET /public/:token/examples/count', 'link', (n) => [
+    at(`/public/${n.datasetShareToken}/examples/count`),
+  ]),
+  v1('GET /public/:token/datasets/sessions', 'link', (n) => [
+    at(`/public/${n.datasetShareToken}/datasets/sessions`),
+  ]),
+  v1('GET /public/:token/datasets/comparative', 'link', (n) => [
+    at(`/public/${n.datasetShareToken}/datasets/comparative`),
+  ]),
+  v1('POST /public/:token/datasets/runs/query', 'link', (n) => [
+    at(`/public/${n.datasetShareToken}/datasets/runs/query`, {}),
+  ]),
   v2('POST /public/:token/runs/query', 'link', (n) => [at(`/public/${n.shareToken}/runs/query`, {})]),
   v2('GET /public/:token/run/:id', 'link', (n) => [at(`/public/${n.shareToken}/run/${n.child}`)]),
 ];
@@ -162,6 +197,48 @@ const READS: readonly RestCall[] = [
   v2('GET /threads/:thread/traces', ['read'], (n) => [
     at(`/threads/${encodeURIComponent(n.thread)}/traces?project_id=${n.project}&${V2_QUERY}`),
   ]),
+  v1('GET /datasets', ['read'], (n) => [
+    at('/datasets'),
+    at(`/datasets?id=${n.dataset}`),
+    at(`/datasets?name=${encodeURIComponent(n.datasetName)}`),
+  ]),
+  v1('GET /datasets/:id', ['read'], (n) => [at(`/datasets/${n.dataset}`)]),
+  v1('GET /datasets/:id/version', ['read'], (n) => [at(`/datasets/${n.dataset}/version?tag=latest`)]),
+  v1('GET /datasets/:id/versions', ['read'], (n) => [
+    at(`/datasets/${n.dataset}/versions`),
+    at(`/datasets/${n.dataset}/versions?example=${n.example}`),
+  ]),
+  v1('GET /datasets/:id/versions/diff', ['read'], (n) => [
+    at(`/datasets/${n.dataset}/versions/diff?from_version=latest&to_version=latest`),
+  ]),
+  v1('GET /datasets/:id/splits', ['read'], (n) => [at(`/datasets/${n.dataset}/splits`)]),
+  v1('GET /datasets/:id/share', ['read'], (n) => [at(`/datasets/${n.dataset}/share`)]),
+  ...['openai_ft', 'openai', 'jsonl', 'csv'].map((format) =>
+    v1(`GET /datasets/:id/${format}`, ['read'], (n) => [at(`/datasets/${n.dataset}/${format}`)], ['content']),
+  ),
+  v1('GET /datasets/:id/comparative', ['read'], (n) => [at(`/datasets/${n.dataset}/comparative`)]),
+  v1('POST /datasets/:id/runs', ['read'], (n) =>
+    bodies(`/datasets/${n.dataset}/runs`, [
+      { session_ids: [n.project] },
+      { session_ids: [n.project], example_ids: [n.example], preview: true },
+    ]),
+  ),
+  v2('POST /datasets/:id/experiment-runs', ['read'], (n) =>
+    bodies(`/datasets/${n.dataset}/experiment-runs`, [
+      { experiment_ids: [n.project], selects: V2_SELECTS },
+      { experiment_ids: [n.project], example_ids: [n.example] },
+    ]),
+  ),
+  v1('GET /examples', ['read'], (n) => [
+    at(`/examples?dataset=${n.dataset}`),
+    at(`/examples?id=${n.example}`),
+    at(`/examples?dataset=${n.dataset}&filter=${encodeURIComponent(`eq(id, "${n.example}")`)}`),
+  ]),
+  v1('GET /examples/count', ['read'], (n) => [at(`/examples/count?dataset=${n.dataset}`)]),
+  v1('GET /examples/:id', ['read'], (n) => [
+    at(`/examples/${n.example}`),
+    at(`/examples/${n.example}?as_of=latest`),
+  ]),
   v1('GET /datasets/:id/imports', ['read'], (n) => [at(`/datasets/${n.dataset}/imports`)]),
   v1('GET /datasets/:id/imports/:importId', ['read'], (n) => [
     at(`/datasets/${n.dataset}/imports/${n.datasetImport}`),
@@ -227,6 +304,80 @@ const WRITES: readonly RestCall[] = [
   v1('POST /datasets/:id/import', ['write'], (n) => [
     at(`/datasets/${n.dataset}/import?format=jsonl`, { inputs: { q: 1 } }),
   ]),
+  v1('POST /datasets/upload', ['write'], () => [at('/datasets/upload', csvForm())], ['read']),
+  v1(
+    'POST /datasets/clone',
+    ['write'],
+    (n) => [
+      at('/datasets/clone', { source_dataset_id: n.dataset, target_dataset_id: n.doomedDatasets[2] }),
+      at('/datasets/clone', {
+        source_dataset_id: n.dataset,
+        target_dataset_id: n.doomedDatasets[2],
+        examples: [n.example],
+      }),
+    ],
+    ['read', 'content'],
+  ),
+  v1('PATCH /datasets/:id', ['write'], (n) => [at(`/datasets/${n.dataset}`, { description: 'changed' })]),
+  v1(
+    'PUT /datasets/:id/tags',
+    ['write'],
+    (n) => [at(`/datasets/${n.dataset}/tags`, { as_of: 'latest', tag: 'prod' })],
+    ['read'],
+  ),
+  v1('PUT /datasets/:id/splits', ['write'], (n) => [
+    at(`/datasets/${n.dataset}/splits`, { split_name: 'test', examples: [n.example] }),
+  ]),
+  v1(
+    'PUT /datasets/:id/share',
+    ['write'],
+    (n) => [at(`/datasets/${n.dataset}/share`, { dataset_id: n.dataset })],
+    ['content'],
+  ),
+  v1(
+    'POST /datasets/comparative',
+    ['write'],
+    (n) => [at('/datasets/comparative', { experiment_ids: [n.project, n.steered[0]] })],
+    ['read'],
+  ),
+  v1('DELETE /datasets/comparative/:id', ['write'], (n) => [
+    at(`/datasets/comparative/${n.doomedComparatives[0] ?? ''}`),
+  ]),
+  v1('POST /examples', ['write'], (n) => [at('/examples', draftOf(n))], ['read']),
+  v1('POST /examples/bulk', ['write'], (n) => [at('/examples/bulk', [draftOf(n)])], ['read']),
+  v1('POST /examples/upload/:id', ['write'], (n) => [at(`/examples/upload/${n.dataset}`, csvForm())], [
+    'read',
+  ]),
+  v1('PATCH /examples/:id', ['write'], (n) => [
+    at(`/examples/${n.example}`, { dataset_id: n.dataset, metadata: { changed: randomUUID() } }),
+  ]),
+  v1(
+    'PATCH /examples/bulk',
+    ['write'],
+    (n) => [at('/examples/bulk', [{ id: n.example, metadata: { changed: randomUUID() } }])],
+    ['read'],
+  ),
+  platform('POST /datasets/:datasetId/examples', (n) => [
+    at(`/datasets/${n.dataset}/examples`, exampleForm(n)),
+    at(`/datasets/${n.dataset}/examples`, exampleForm(n, n.example)),
+  ]),
+  platform('PATCH /datasets/:datasetId/examples', (n) => [
+    at(`/datasets/${n.dataset}/examples`, exampleForm(n, n.example)),
+  ]),
+  platform('POST /examples/multipart', (n) => [at('/examples/multipart', exampleForm(n))]),
+  platform('POST /datasets/examples/delete', (n) => [
+    at('/datasets/examples/delete', { example_ids: [n.doomedExamples[5]], hard_delete: true }),
+  ]),
+  v1('DELETE /examples/:id', ['write'], (n) => [at(`/examples/${n.doomedExamples[2] ?? ''}`)]),
+  v1('DELETE /examples', ['write'], (n) => [at(`/examples?example_ids=${n.doomedExamples[3] ?? ''}`)]),
+  v1('DELETE /datasets/:id/share', ['write'], (n) => [at(`/datasets/${n.dataset}/share`)]),
+  v1('DELETE /datasets/:id', ['write'], (n) => [at(`/datasets/${n.doomedDatasets[2] ?? ''}`)]),
+  // Ids are a workspace's own: whoever asks for this one gets a dataset of theirs, which later calls would find.
+  v1('POST /datasets', ['write'], (n) => [
+    at('/datasets', { name: `dataset ${randomUUID()}` }),
+    at('/datasets', { name: n.datasetName }),
+    at('/datasets', { name: `dataset ${randomUUID()}`, id: n.dataset }),
+  ]),
   v1('POST /sessions', ['write'], (n) => [
     at('/sessions', { name: `project ${randomUUID()}` }),
     at('/sessions?upsert=true', { name: n.projectName }),
@@ -257,6 +408,7 @@ export const REST_CALLS: readonly RestCall[] = [...PUBLIC, ...READS, ...LINKS, .
 
 export const PREFIXES: Readonly<Record<RestCall['mount'], readonly string[]>> = {
   v1: ['', '/api', '/api/v1'],
+  platform: ['/v1/platform', '/api/v1/platform'],
   v2: ['/api/v2', '/v2'],
   root: [''],
 };

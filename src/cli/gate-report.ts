@@ -66,8 +66,9 @@ function rowsOf({ report }: AnsweredGate): string[][] {
 /** One sentence: what to do now. */
 export function conclusion({ verdict, blocks, failures, candidateRef }: AnsweredGate): string {
   if (verdict === 'PASS') return `PASS: ${candidateRef} may be released.`;
-  if (verdict === 'INCONCLUSIVE')
-    {return `INCONCLUSIVE: ${candidateRef} is neither shown to be good nor to be bad.`;}
+  if (verdict === 'INCONCLUSIVE') {
+    return `INCONCLUSIVE: ${candidateRef} is neither shown to be good nor to be bad.`;
+  }
   return blocks
     ? `FAIL: ${candidateRef} is blocked${failures > 1 ? ` after ${failures} failures in a row` : ''}.`
     : `FAIL, not yet blocking: failure ${failures} in a row of ${candidateRef}; evaluate it again.`;

@@ -97,8 +97,9 @@ function fromSdkText(text: string): number | undefined {
   const second = digits(text, 17, 2);
   const fraction = digits(text, 20, places) * (places === 6 ? 1 : 1_000);
   // Days that some month has not, leap seconds and ancient years are the general form's business, as is nonsense.
-  if (!(year >= 1970 && day >= 1 && day <= 28 && hour <= 23 && minute <= 59 && second <= 59))
-    {return undefined;}
+  if (!(year >= 1970 && day >= 1 && day <= 28 && hour <= 23 && minute <= 59 && second <= 59)) {
+    return undefined;
+  }
   const month = digits(text, 5, 2);
   if (!(month >= 1 && month <= 12)) return undefined;
   const us = Date.UTC(year, month - 1, day, hour, minute, second) * 1_000 + fraction;

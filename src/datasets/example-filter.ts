@@ -6,6 +6,7 @@ import { parse } from '../generated/filter-parser.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
+import { cleanJsonText, cleanText } from '../platform/json-text.js';
 
 export type ExampleCondition =
   | { readonly kind: 'and' | 'or'; readonly of: readonly ExampleCondition[] }
@@ -101,17 +102,18 @@ function metadataPair(args: readonly Syntax[]): ExampleCondition | undefined {
   };
   const [key, value] = [valueOf('metadata_key'), valueOf('metadata_value')];
   if (args.length !== 2 || key === undefined || value?.kind !== 'literal') return undefined;
-  return { kind: 'contains', metadata: { [textOf(key)]: value.value } };
+  const said = typeof value.value === 'string' ? cleanText(value.value) : value.value;
+  return { kind: 'contains', metadata: Object.fromEntries([[textOf(key), said]]) };
 }
 
 function textOf(syntax: Syntax): string {
-  if (syntax.kind === 'literal' && typeof syntax.value === 'string') return syntax.value;
+  if (syntax.kind === 'literal' && typeof syntax.value === 'string') return cleanText(syntax.value);
   throw refused('a quoted text was expected.');
 }
 
 function objectOf(text: string): JsonObject {
   try {
-    const value = JSON.parse(text) as JsonValue;
+    const value = JSON.parse(cleanJsonText(text)) as JsonValue;
     if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
   } catch {
     // Said below.

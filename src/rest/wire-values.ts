@@ -8,7 +8,7 @@ import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { parseWireTime } from '../ingest/wire-time.js';
 import { AppError, assertNever, type ErrorCode } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
-import { cleanText } from '../platform/json-text.js';
+import { cleanJsonText, cleanText } from '../platform/json-text.js';
 import type { Problem, ProblemCode, Result } from '../platform/result.js';
 
 // ── Times ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,7 +107,7 @@ export class Query {
     const text = this.one(name);
     if (text === undefined || text === '') return undefined;
     try {
-      const value = JSON.parse(text) as JsonValue;
+      const value = JSON.parse(cleanJsonText(text)) as JsonValue;
       if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
     } catch {
       // Said below.

@@ -92,15 +92,21 @@ export class CandidateStore {
 
   /** Removes up to `batch`; call again while it is that many. */
   async clear(tx: Queryable, scope: WorkspaceScope, harvestRunId: string, batch: number): Promise<number> {
-    const { rowCount } = await tx.query(
-      `/* harvest_candidates.clear */
-      delete from harvest_candidates
-      where workspace_id = $1 and harvest_run_id = $2 and source_run_id in (
-        select source_run_id from harvest_candidates where workspace_id = $1 and harvest_run_id = $2 limit $3
-      )`,
+    const { rows } = await tx.query<{ id: string }>(
+      `/* harvest_candidates.list_ids */
+      select source_run_id as id from harvest_candidates
+      where workspace_id = $1 and harvest_run_id = $2
+      limit $3`,
       [scope.workspaceId, harvestRunId, batch],
     );
-    return rowCount ?? 0;
+    if (rows.length === 0) return 0;
+    await tx.query(
+      `/* harvest_candidates.clear */
+      delete from harvest_candidates
+      where workspace_id = $1 and harvest_run_id = $2 and source_run_id = any($3::uuid[])`,
+      [scope.workspaceId, harvestRunId, rows.map(({ id }) => id)],
+    );
+    return rows.length;
   }
 
   /** How many are pending, by stratum. */
@@ -126,20 +132,26 @@ export class CandidateStore {
   ): Promise<void> {
     const params: unknown[] = [scope.workspaceId, harvestRunId, [...shares.keys()], [...shares.values()]];
     if (pick === 'random') params.push(seed);
-    await tx.query(
-      `/* harvest_candidates.keep */
-      update harvest_candidates o
-      set verdict = 'over_cap', inputs = null, outputs = null, metadata = null
-      from (
-        select c.source_run_id, s.share,
+    const { rows } = await tx.query<{ id: string }>(
+      `/* harvest_candidates.over_cap */
+      select id from (
+        select c.source_run_id as id, s.share,
           row_number() over (partition by coalesce(c.stratum, '') order by ${RANKS[pick]}) as rank
         from harvest_candidates c
         join unnest($3::text[], $4::int[]) as s (stratum, share) on s.stratum = coalesce(c.stratum, '')
         where c.workspace_id = $1 and c.harvest_run_id = $2 and c.verdict = 'pending'
       ) ranked
-      where o.workspace_id = $1 and o.harvest_run_id = $2 and o.source_run_id = ranked.source_run_id
-        and ranked.rank > ranked.share`,
+      where rank > share`,
       params,
+    );
+    if (rows.length === 0) return;
+    // Not one statement: of rows written a moment ago the planner knows nothing, and would join them row by row.
+    await tx.query(
+      `/* harvest_candidates.drop_over_cap */
+      update harvest_candidates
+      set verdict = 'over_cap', inputs = null, outputs = null, metadata = null
+      where workspace_id = $1 and harvest_run_id = $2 and source_run_id = any($3::uuid[])`,
+      [scope.workspaceId, harvestRunId, rows.map(({ id }) => id)],
     );
   }
 
@@ -186,7 +198,8 @@ export class CandidateStore {
         inputs = null, outputs = null, metadata = null
       from unnest($3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::uuid[])
         as d (source_run_id, verdict, reason, duplicate_of, example_id)
-      where c.workspace_id = $1 and c.harvest_run_id = $2 and c.source_run_id = d.source_run_id`,
+      where c.workspace_id = $1 and c.harvest_run_id = $2 and c.source_run_id = d.source_run_id
+        and c.source_run_id = any($3::uuid[])`,
       [
         scope.workspaceId,
         harvestRunId,

@@ -14,6 +14,8 @@ const MAX_CHARS = 65_536;
 
 /** Below this, too many pairs would be missed: the chance to find one at 0.6 is 89%, at 0.8 it is 99.98%. */
 export const MIN_THRESHOLD = 0.6;
+/** Texts that share a band are compared up to this many, the earliest first: thousands alike are no news. */
+const MAX_COMPARED = 1_000;
 /** Texts one index holds, for some 3 KB each. */
 export const MAX_INDEXED = 50_000;
 
@@ -108,6 +110,7 @@ export class NearIndex {
     for (const [band, bucket] of this.#buckets.entries()) {
       for (const place of bucket.get(bandHash(signature, band)) ?? []) {
         if (looked.has(place)) continue;
+        if (looked.size === MAX_COMPARED) return best && this.#ids[best.place];
         looked.add(place);
         const other = this.#signatures[place];
         const share = other === undefined ? 0 : similarity(signature, other);
@@ -117,7 +120,7 @@ export class NearIndex {
         if (isBetter) best = { place, share };
       }
     }
-    return best === undefined ? undefined : this.#ids[best.place];
+    return best && this.#ids[best.place];
   }
 
   add(id: string, signature: Signature): void {

@@ -1,4 +1,5 @@
 /** What can be done to examples, each within a transaction its caller commits. Callers are checked before. */
+import { setImmediate } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Clock } from '../platform/clock.js';
 import type { Ids } from '../platform/ids.js';
@@ -26,6 +27,8 @@ import type { ExampleWrite, WritePlace, Writer } from './version-writer.js';
 export const MAX_EXAMPLES_PER_CALL = 50_000;
 /** Problems that are told at once. */
 const MAX_PROBLEMS = 100;
+/** Hashed before others get their turn. */
+const BYTES_PER_TURN = 512 * 1024;
 const MAX_BATCH_ROWS = 1_000;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 
@@ -74,7 +77,16 @@ export class ExampleWriter {
     const problems = [...tooMany(drafts.length), ...firstProblems(drafts)];
     if (problems.length > 0) return failed(...problems);
     const nowUs = clock.now().getTime() * 1_000;
-    const rows = drafts.map((draft) => newRow(draft, draft.id ?? ids.uuid(), nowUs));
+    const rows: ExampleRow[] = [];
+    let bytes = 0;
+    for (const draft of drafts) {
+      const row = newRow(draft, draft.id ?? ids.uuid(), nowUs);
+      rows.push(row);
+      bytes += bytesOf(row);
+      if (bytes < BYTES_PER_TURN) continue;
+      bytes = 0;
+      await setImmediate();
+    }
     const repeated = repetitions(rows.map(({ id }) => id));
     if (repeated.length > 0) return failed(...repeated);
     return writeVersion(tx, writer, datasetId, clock, async (place) => {

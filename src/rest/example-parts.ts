@@ -6,7 +6,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { AttachmentService, AttachmentUpload } from '../attachments/attachment.service.js';
 import type { ExampleAttachment } from '../datasets/dataset.js';
-import { JSON_LIMITS } from '../http/body.js';
 import type { Lease } from '../http/body.js';
 import type { PartHandler, PartHeaders } from '../http/multipart.js';
 import type { JsonValue, Payload } from '../ingest/run-event.js';
@@ -26,6 +25,8 @@ import type { WorkspaceScope } from '../tenancy/principal.js';
 /** Only the first two dots part: names of files may have dots of their own. */
 const PART = /^([^.]+)(?:\.([^.]+)(?:\.(.+))?)?$/s;
 const MAX_EXAMPLES = 10_000;
+/** Files apart. One client sends all examples of a call at once, large ones too. */
+const MAX_JSON_BYTES = 256 * 1024 * 1024;
 const MAX_ATTACHMENT_NAME_LENGTH = 200;
 
 /** What came for one example. */
@@ -103,10 +104,10 @@ export class ExamplePartsCollector implements PartHandler {
     const current = this.#current;
     if (current?.kind === 'json') {
       this.#jsonBytes += data.length;
-      if (this.#jsonBytes > JSON_LIMITS.maxDecodedBytes) {
+      if (this.#jsonBytes > MAX_JSON_BYTES) {
         throw new AppError(
           'PAYLOAD_TOO_LARGE',
-          `Examples without their files may have ${JSON_LIMITS.maxDecodedBytes} bytes per request.`,
+          `Examples without their files may have ${MAX_JSON_BYTES} bytes per request.`,
         );
       }
       this.#lease.add(data.length);

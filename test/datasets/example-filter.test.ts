@@ -49,7 +49,7 @@ test.each([
   `${'not('.repeat(30)}exists(metadata, "k")${')'.repeat(30)}`,
   `or(${Array.from({ length: 201 }, () => 'exists(metadata, "k")').join(',')})`,
   `exists(metadata, "${'k'.repeat(9_000)}")`,
-])('%.40s is refused with what was expected', (text) => {
+])('text %# is no filter: what was expected is said', (text) => {
   expect(() => parseExampleFilter(text)).toThrow(AppError);
   expect(() => parseExampleFilter(text)).toThrow(/^Filter: /);
 });

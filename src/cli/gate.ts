@@ -63,7 +63,11 @@ interface Answer {
   readonly data?: {
     readonly evaluateGate?: {
       readonly evaluation: AnsweredGate | null;
-      readonly errors: readonly { readonly message: string; readonly retryable: boolean }[];
+      readonly errors: readonly {
+        readonly message: string;
+        readonly path: readonly string[] | null;
+        readonly retryable: boolean;
+      }[];
     } | null;
   } | null;
   readonly errors?: readonly { readonly message: string }[];
@@ -167,7 +171,10 @@ async function ask(
     if (result?.evaluation) return result.evaluation;
     const refused = result?.errors ?? [];
     if (refused.length === 0 || !refused.every(({ retryable }) => retryable)) {
-      const messages = [...(errors ?? []), ...refused].map(({ message }) => message);
+      const messages = [
+        ...(errors ?? []).map(({ message }) => message),
+        ...refused.map(({ message, path }) => (path?.length ? `${path.join('.')}: ${message}` : message)),
+      ];
       throw new CannotAsk(messages.join('\n') || 'The server gave no answer.');
     }
     if (performance.now() + POLL_MS > deadline) return undefined;

@@ -1,10 +1,11 @@
 /** GraphQL inputs of evaluators. */
 import { ArgsType, Directive, Field, Float, ID, InputType, Int } from 'type-graphql';
-import { parseId } from '../graphql/global-id.js';
+import { decodeGlobalId, parseId } from '../graphql/global-id.js';
 import { IdempotentInput } from '../graphql/idempotent-input.js';
 import { JsonScalar } from '../graphql/scalars.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
+import { MODEL_PROVIDER_NODE } from '../models/model-provider.types.js';
 import { RUN_NODE } from '../runs/run.types.js';
 import type { EvaluatorKind } from './evaluator-config.js';
 import type { Trial, TrialReference, TrialRun } from './evaluator-trial.service.js';
@@ -195,6 +196,13 @@ export class TryEvaluatorInput {
   reference?: TrialReferenceInput | null;
 }
 
+/** A provider may be named by its opaque id here as everywhere; configs keep the UUID. Checks nothing. */
+export function toConfig(config: unknown): unknown {
+  if (typeof config !== 'object' || config === null || !('providerId' in config)) return config;
+  const ref = typeof config.providerId === 'string' ? decodeGlobalId(config.providerId) : undefined;
+  return ref?.type === MODEL_PROVIDER_NODE ? { ...config, providerId: ref.uuid } : config;
+}
+
 /** @throws AppError BAD_USER_INPUT for what no trial can mean. */
 export function toTrial(input: TryEvaluatorInput): Trial {
   return {
@@ -210,7 +218,10 @@ function toEvaluatorChoice({ evaluatorId, version, definition }: TryEvaluatorInp
     const id = parseId(EVALUATOR_NODE, evaluatorId, ['input', 'evaluatorId']);
     return { ref: { id, version: version ?? undefined } };
   }
-  if (definition && typeof evaluatorId !== 'string') return { definition };
+  if (definition && typeof evaluatorId !== 'string') {
+    const { kind, feedbackKey, config } = definition;
+    return { definition: { kind, feedbackKey, config: toConfig(config) } };
+  }
   throw refused('Give exactly one of "evaluatorId" and "definition".', 'evaluatorId');
 }
 

@@ -16,6 +16,7 @@ import {
   ArchiveEvaluatorInput,
   CreateEvaluatorInput,
   EvaluatorListArgs,
+  toConfig,
   toTrial,
   TryEvaluatorInput,
   UpdateEvaluatorInput,
@@ -150,7 +151,7 @@ export class EvaluatorResolver {
     @Ctx() context: GraphqlContext,
   ): Promise<EvaluatorPayload> {
     const { name, description, kind, feedbackKey, config, idempotencyKey } = input;
-    const draft = { name, description, kind, feedbackKey, config };
+    const draft = { name, description, kind, feedbackKey, config: toConfig(config) };
     const result = await this.#deps.evaluators.create(requirePrincipal(context), draft, idempotencyKey);
     return this.#toPayload(context, result);
   }
@@ -244,7 +245,7 @@ function toPatch({ name, description, kind, feedbackKey, config }: EvaluatorPatc
     description,
     kind: kind ?? undefined,
     feedbackKey: feedbackKey ?? undefined,
-    config: config ?? undefined,
+    config: toConfig(config) ?? undefined,
   };
 }
 

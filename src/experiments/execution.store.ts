@@ -43,13 +43,15 @@ const GROWTH = '(select coalesce(sum(growth), 0) from unnest($3::numeric[]) grow
 const CAPPED = `(case when e.state = 'running' and e.spend + ${GROWTH} >= e.spend_cap then ${OPEN_UNITS} else false end)`;
 
 export class ExecutionStore {
-  async insert(tx: Queryable, scope: WorkspaceScope, execution: NewExecution, now: Date): Promise<void> {
-    await tx.query(
+  /** False where the experiment has an execution, such as one that was begun at the same time. */
+  async insert(tx: Queryable, scope: WorkspaceScope, execution: NewExecution, now: Date): Promise<boolean> {
+    const { rowCount } = await tx.query(
       `/* experiments.insert_execution */
       insert into experiment_executions (workspace_id, experiment_id, dataset_id, dataset_version, splits, target,
         target_hash, evaluator_version_ids, repetitions, concurrency, max_attempts, deadline_ms, seed, use_cache,
         spend_cap, state, actor, created_at)
-      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'planning', $16, $17)`,
+      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'planning', $16, $17)
+      on conflict do nothing`,
       [
         scope.workspaceId,
         execution.experimentId,
@@ -70,6 +72,7 @@ export class ExecutionStore {
         now.toISOString(),
       ],
     );
+    return rowCount === 1;
   }
 
   /** Has further evaluators score what is there, with new settings. False where it was never scored or is at work. */

@@ -374,9 +374,12 @@ export class ExperimentControlService {
         return failed(problem('ALREADY_EXISTS', `There is a project named "${name}".`, ['name']));
       }
       await this.#executions.insert(tx, scope, execution, now);
-    } else if ((await this.#executions.lock(tx, scope, experimentId)) === undefined) {
-      await this.#executions.insert(tx, scope, execution, now);
-    } else if (!(await this.#executions.extend(tx, scope, execution))) {
+    } else if (
+      // Neither holds where another call has begun it since.
+      (await this.#executions.lock(tx, scope, experimentId)) === undefined
+        ? !(await this.#executions.insert(tx, scope, execution, now))
+        : !(await this.#executions.extend(tx, scope, execution))
+    ) {
       return failed(
         problem('CONFLICT', 'The experiment is at work: wait until it is completed.', ['target']),
       );

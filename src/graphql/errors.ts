@@ -4,8 +4,8 @@
  */
 import { GraphQLError } from 'graphql';
 import type { GraphQLFormattedError } from 'graphql';
-import { isTransient } from '../platform/db.js';
-import { AppError, ERROR_CODES, findAppError } from '../platform/errors.js';
+import { isTransient, isUnstorableText } from '../platform/db.js';
+import { AppError, ERROR_CODES, findAppError, unstorableText } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
 import { DOCUMENT_NOT_FOUND } from './trusted-documents.js';
@@ -31,7 +31,10 @@ const ARGUMENT_COMPLAINT = /^Argument "[^"]+" (of|has) /;
 // graphql-js lists names of the schema that resemble a misspelt one.
 const SUGGESTION = / ?Did you mean .+\?$/s;
 
-/** The refusal an error stands for. A database that is away is one: the same request may succeed shortly. */
+/**
+ * The refusal an error stands for. A database that is away is one: the same request may succeed shortly; a text that
+ * cannot be stored or looked for is another.
+ */
 export function refusalOf(error: unknown): AppError | undefined {
   const refusal = findAppError(error);
   if (refusal !== undefined) return refusal;
@@ -41,6 +44,7 @@ export function refusalOf(error: unknown): AppError | undefined {
         cause: error,
       });
     }
+    if (isUnstorableText(current)) return unstorableText(error);
     current = ('originalError' in current ? current.originalError : undefined) ?? current.cause;
   }
   return undefined;

@@ -1,7 +1,7 @@
 /** Failures as HTTP answers: `{detail, error, ...}` for refusals, an id for faults, Retry-After where it helps. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { isTransient } from '../platform/db.js';
-import { AppError, findAppError } from '../platform/errors.js';
+import { isTransient, isUnstorableText } from '../platform/db.js';
+import { AppError, findAppError, unstorableText } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Metrics } from '../platform/metrics.js';
 
@@ -61,6 +61,7 @@ function refusalOf(error: unknown): AppError | undefined {
       cause: error,
     });
   }
+  if (isUnstorableText(error)) return unstorableText(error);
   const status = (error as Partial<FastifyError>).statusCode;
   if (status === undefined || status < 400 || status >= 500) return undefined;
   const code =

@@ -132,6 +132,19 @@ export function isTransient(error: unknown): boolean {
 }
 
 /**
+ * Whether a text with a NUL character, or what is no UTF-8, was given to the database, which stores none. Says so of
+ * errors of Prisma as well, which has the server's condition further in.
+ */
+export function isUnstorableText(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state === '22021' || state === '22P05') return true;
+  return (
+    error instanceof Error &&
+    /invalid byte sequence for encoding|unsupported Unicode escape sequence/.test(error.message)
+  );
+}
+
+/**
  * Runs `work` in one transaction and commits. On an error it rolls back and rethrows; a connection that broke is
  * thrown away instead of returning to the pool.
  */

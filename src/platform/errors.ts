@@ -71,6 +71,12 @@ export function findAppError(error: unknown): AppError | undefined {
   return undefined;
 }
 
+/** Of a text no database takes. Where in the input it stood is no longer known then. */
+export const unstorableText = (cause: unknown): AppError =>
+  new AppError('BAD_USER_INPUT', 'A text has a NUL character (\\u0000) in it, which cannot be stored.', {
+    cause,
+  });
+
 /** For the default branch of an exhaustive switch. */
 export function assertNever(value: never): never {
   throw new Error(`Unexpected value: ${JSON.stringify(value)}`);

@@ -57,10 +57,12 @@ test.each([
 /** In the quotes of the language. */
 const quoted = (text: string): string => `"${text.replace(/[\\"]/g, '\\$&')}"`;
 
+type Next = () => number;
+
 interface Shaped {
   readonly text: string;
   /** The statement with its parameters counted. */
-  readonly sql: (next: () => number) => string;
+  readonly sql: (next: Next) => string;
 }
 
 const anyText = fc.oneof(
@@ -76,30 +78,33 @@ const anyText = fc.oneof(
   ),
 );
 const leaf: fc.Arbitrary<Shaped> = fc.oneof(
-  fc.uuid().map((id) => ({ text: `eq(id, "${id}")`, sql: (next) => `e.id = any($${next()}::uuid[])` })),
+  fc.uuid().map((id) => ({ text: `eq(id, "${id}")`, sql: (next: Next) => `e.id = any($${next()}::uuid[])` })),
   anyText.map((key) => ({
     text: `exists(metadata, ${quoted(key)})`,
-    sql: (next) => `jsonb_exists(e.metadata, $${next()}::text)`,
+    sql: (next: Next) => `jsonb_exists(e.metadata, $${next()}::text)`,
   })),
   fc.tuple(anyText, anyText).map(([key, value]) => ({
     text: `has(metadata, ${quoted(JSON.stringify({ [key]: value }))})`,
-    sql: (next) => `e.metadata @> $${next()}::jsonb`,
+    sql: (next: Next) => `e.metadata @> $${next()}::jsonb`,
   })),
   fc.tuple(anyText, fc.oneof(anyText.map(quoted), fc.integer().map(String))).map(([key, value]) => ({
     text: `and(eq(metadata_key, ${quoted(key)}), eq(metadata_value, ${value}))`,
-    sql: (next) => `e.metadata @> $${next()}::jsonb`,
+    sql: (next: Next) => `e.metadata @> $${next()}::jsonb`,
   })),
 );
 const { filter } = fc.letrec<{ filter: Shaped }>((tie) => ({
   filter: fc.oneof(
     { depthSize: 'small', withCrossShrink: true },
     leaf,
-    tie('filter').map(({ text, sql }) => ({ text: `not(${text})`, sql: (next) => `not (${sql(next)})` })),
+    tie('filter').map(({ text, sql }) => ({
+      text: `not(${text})`,
+      sql: (next: Next) => `not (${sql(next)})`,
+    })),
     fc
       .tuple(fc.constantFrom('and', 'or'), fc.array(tie('filter'), { minLength: 1, maxLength: 3 }))
       .map(([name, parts]) => ({
         text: `${name}(${parts.map(({ text }) => text).join(', ')})`,
-        sql: (next) => `(${parts.map(({ sql }) => sql(next)).join(` ${name} `)})`,
+        sql: (next: Next) => `(${parts.map(({ sql }) => sql(next)).join(` ${name} `)})`,
       })),
   ),
 }));

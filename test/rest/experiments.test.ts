@@ -8,7 +8,7 @@ import type { Harness, HttpAnswer } from '../support/harness.js';
 let harness: Harness;
 let dataset: string;
 let other: string;
-const examples = Array.from({ length: 5 }, () => randomUUID());
+const examples = Array.from({ length: 5 }, (): string => randomUUID());
 const experiments: { id: string; name: string; runs: string[] }[] = [];
 
 const call = (path: string, options: { method?: string; body?: unknown } = {}): Promise<HttpAnswer> =>

@@ -58,7 +58,7 @@ const form = (names: Names): FormData => {
   data.append(`post.${id}`, new Blob([JSON.stringify(newRun(names, id))], { type: 'application/json' }));
   return data;
 };
-const exampleForm = (names: Names, id = randomUUID()): FormData => {
+const exampleForm = (names: Names, id: string = randomUUID()): FormData => {
   const data = new FormData();
   const part = (name: string, value: object): void =>
     data.append(name, new Blob([JSON.stringify(value)], { type: 'application/json' }));

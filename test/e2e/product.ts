@@ -25,14 +25,17 @@ export interface Product {
   close(): Promise<void>;
 }
 
-export async function startProduct(engine: Engine = 'postgres'): Promise<Product> {
+export async function startProduct(
+  engine: Engine = 'postgres',
+  env: Readonly<Record<string, string>> = {},
+): Promise<Product> {
   const database = await createTestDatabase();
   const { workspaceId } = await installOn(database.url);
   const redisUrl = ownRedis(engine);
   const options = {
     databaseUrl: database.url,
     redisUrl,
-    ...(redisUrl !== undefined && { env: { ALLOW_VOLATILE_REDIS: 'true' } }),
+    env: { ...env, ...(redisUrl !== undefined && { ALLOW_VOLATILE_REDIS: 'true' }) },
   };
   const [gateway, worker] = await Promise.all([startGateway(options), startWorker(options)]);
   return {

@@ -5,9 +5,11 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { createClient } from 'graphql-ws';
@@ -148,11 +150,15 @@ async function startEndpoint(): Promise<{
 }
 
 test('npx finds the command line in a checkout', async () => {
+  // A cache of its own: npx keeps what it once found.
+  const cache = await mkdtemp(path.join(tmpdir(), 'tracewell-npx-'));
   const child = spawn('npx', ['tracewell', 'gate', '--help'], {
+    env: { ...process.env, npm_config_cache: cache },
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: COMMAND_MS,
   });
   expect(await text(child.stdout)).toContain('tracewell gate --candidate X');
+  await rm(cache, { recursive: true, force: true });
 }, 60_000);
 
 describe.each(ENGINES)('on %s', (engine) => {

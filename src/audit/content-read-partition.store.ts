@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { sqlState, transaction } from '../platform/db.js';
 
 /** Of the table, and of its row type, which is entered first. */
-const DUPLICATES: ReadonlySet<string | undefined> = new Set(['42P07', '23505']);
+const DUPLICATES: ReadonlySet<string | undefined> = new Set(['42P07', '42710', '23505']);
 const NAME = /^content_reads_(\d{4})(\d{2})$/;
 
 export class ContentReadPartitions {

@@ -224,9 +224,10 @@ export class ComparisonService {
     const labelKeys = [...new Set(asked?.flatMap((ref) => (ref.source === 'label' ? [ref.key] : [])) ?? [])];
     const loadOne = async (experimentId: string, metadata: boolean): Promise<LoadedExperiment> => {
       const { scores, store } = this.deps;
-      const [rows, labels, judgeDeviation] = await Promise.all([
-        scores.read(scope, experimentId, { metadata }),
-        labelKeys.length === 0 ? [] : store.labels(scope, experimentId, labelKeys),
+      const rows = await scores.read(scope, experimentId, { metadata });
+      const runIds = rows.map(({ runId }) => runId);
+      const [labels, judgeDeviation] = await Promise.all([
+        labelKeys.length === 0 ? [] : store.labels(scope, experimentId, labelKeys, runIds),
         store.judgeDeviation(scope, experimentId),
       ]);
       return { experimentId, rows, labels, judgeDeviation };

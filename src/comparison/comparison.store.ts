@@ -12,17 +12,25 @@ export class ComparisonStore {
     this.db = db;
   }
 
-  /** Text values of feedback on the runs of an experiment; the latest where a run has several under a key. */
-  async labels(scope: WorkspaceScope, experimentId: string, keys: readonly string[]): Promise<RowLabel[]> {
+  /**
+   * Text values of feedback on these runs of an experiment, also of feedback that is not filed yet; the latest where a
+   * run has several under a key.
+   */
+  async labels(
+    scope: WorkspaceScope,
+    experimentId: string,
+    keys: readonly string[],
+    runIds: readonly string[],
+  ): Promise<RowLabel[]> {
     const { rows } = await this.db.query<{ runId: string; key: string; label: string }>(
       `/* comparison.labels */
       select distinct on (run_id, key) run_id as "runId", key, value #>> '{}' as label
       from feedback
-      where workspace_id = $1 and project_id = $2 and key = any($3::text[]) and run_id is not null
-        and jsonb_typeof(value) = 'string'
+      where workspace_id = $1 and key = any($3::text[]) and run_id is not null and jsonb_typeof(value) = 'string'
+        and (project_id = $2 or (project_id is null and run_id = any($4::uuid[])))
       order by run_id, key, created_at desc, id
       limit ${MAX_LABELS}`,
-      [scope.workspaceId, experimentId, keys],
+      [scope.workspaceId, experimentId, keys, runIds],
     );
     return rows;
   }

@@ -109,16 +109,31 @@ export class ExperimentSummaryStore {
     return groupBy(rows, ({ experimentId, ...evaluator }) => [experimentId, evaluator]);
   }
 
-  /** Per key, by experiment. A row that was scored more than once under a key counts once, with the mean. */
-  async keys(scope: WorkspaceScope, ids: readonly string[]): Promise<Map<string, KeySummary[]>> {
+  /**
+   * Per key, by experiment. A row that was scored more than once under a key counts once, with the mean. Feedback that
+   * came before its run, and is not filed yet, counts too.
+   */
+  async keys(
+    scope: WorkspaceScope,
+    ids: readonly string[],
+    days: readonly string[],
+  ): Promise<Map<string, KeySummary[]>> {
     const { rows } = await this.db.query<KeySummary & { experimentId: string } & Record<string, unknown>>(
       `/* experiments.keys */
       with given as (
         select f.project_id, f.key, f.run_id, avg(f.score) as score,
           bool_or(f.score is null and f.extra @> '{"error": true}') as failed,
           bool_and(f.source @> '{"cached": true}') as cached
-        from feedback f
-        where f.workspace_id = $1 and f.project_id = any($2::uuid[]) and f.run_id is not null
+        from (
+          select project_id, key, run_id, score, extra, source from feedback
+          where workspace_id = $1 and project_id = any($2::uuid[]) and run_id is not null
+          union all
+          select r.project_id, w.key, w.run_id, w.score, w.extra, w.source
+          from feedback w
+          join runs r on r.workspace_id = w.workspace_id and r.id = w.run_id and r.day = any($4::date[])
+          where w.workspace_id = $1 and w.project_id is null and w.run_id is not null
+            and r.project_id = any($2::uuid[])
+        ) f
         group by f.project_id, f.key, f.run_id
       ),
       said as (
@@ -147,7 +162,7 @@ export class ExperimentSummaryStore {
       where rank <= ${MAX_KEYS} and (n > 0 or errors > 0)
       order by project_id, key
       limit $3`,
-      [scope.workspaceId, ids, ids.length * MAX_KEYS],
+      [scope.workspaceId, ids, ids.length * MAX_KEYS, days],
     );
     return groupBy(rows, ({ experimentId, ...summary }) => [experimentId, summary]);
   }

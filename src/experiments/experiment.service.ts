@@ -72,7 +72,8 @@ export class ExperimentService {
   }
 
   async keysOf(principal: Principal, ids: readonly string[]): Promise<Map<string, KeySummary[]>> {
-    return this.summaries.keys(requireScope(principal, 'read'), ids);
+    const scope = requireScope(principal, 'read');
+    return this.summaries.keys(scope, ids, await this.summaries.days(scope, ids));
   }
 
   /** Experiments without runs are left out. */

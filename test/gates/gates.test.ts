@@ -380,7 +380,7 @@ test('a question that cannot be asked is neither a pass nor a failure', async ()
   });
   expect(await call('--candidate', 'nobody', '--baseline', 'baseline')).toMatchObject({
     code: 3,
-    err: 'There is no such experiment.\n',
+    err: 'candidate: There is no such experiment.\n',
   });
   expect(await call('--candidate', 'same', '--unknown')).toMatchObject({ code: 3 });
   expect(await call('--candidate', 'same', '--baseline', 'baseline', '--api-key', 'wrong')).toMatchObject({

@@ -34,6 +34,15 @@ async function call(name: string, input: Input, key: HarnessKey = harness.keys.f
   return harness.gql(document, { input }, { key: key.secret });
 }
 
+/** The same kind of call with something else in it. */
+function otherThan(input: Input): Input {
+  if ('name' in input) return { ...input, name: 'another name' };
+  if ('key' in input) return { ...input, key: 'another key' };
+  if ('schedule' in input) return { ...input, schedule: { name: 'another schedule', cron: '7 7 * * *' } };
+  if ('datasetId' in input) return { ...input, note: 'another note' };
+  return { feedback: [{ runId: names.run, key: names.feedbackKey, score: 0 }] };
+}
+
 describe.each(creates)('%s', (name) => {
   test('sent again answers the same and writes nothing', async () => {
     const input = { ...inputOf(name), idempotencyKey: `again ${name}` };
@@ -61,12 +70,7 @@ describe.each(creates)('%s', (name) => {
   test('with another input is refused', async () => {
     const one = inputOf(name);
     await call(name, { ...one, idempotencyKey: `other ${name}` });
-    const changed =
-      'name' in one
-        ? { ...one, name: 'another name' }
-        : 'key' in one
-          ? { ...one, key: 'another key' }
-          : { feedback: [{ runId: names.run, key: names.feedbackKey, score: 0 }] };
+    const changed = otherThan(one);
     const before = await fingerprint(harness.database.pool, harness.home);
     const { body } = await call(name, { ...changed, idempotencyKey: `other ${name}` });
     expect(body.errors?.[0]?.extensions.code).toBe('IDEMPOTENCY_MISMATCH');

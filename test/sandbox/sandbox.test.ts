@@ -426,7 +426,7 @@ test('many evaluations at a time all get their own answer', async () => {
 });
 
 test('a child that does not answer is killed and replaced', async () => {
-  const box = new Sandbox({ log, processes: 1, limits: { timeoutMs: 100 } });
+  const box = new Sandbox({ log, processes: 1, limits: { timeoutMs: 1_000 } });
   try {
     expect(valueOf(await run('return 1', { box }))).toBe(1);
     const [first = 0] = box.pids;
@@ -434,7 +434,7 @@ test('a child that does not answer is killed and replaced', async () => {
     const started = performance.now();
     const outcome = await run('return 1', { box });
     expect(outcome).toMatchObject({ kind: 'stopped', reason: 'killed' });
-    expect(performance.now() - started).toBeLessThan(10_000);
+    expect(performance.now() - started).toBeLessThan(30_000);
     expect(valueOf(await run('return 2', { box }))).toBe(2);
     expect(box.pids).toHaveLength(1);
     expect(box.pids).not.toContain(first);
@@ -480,9 +480,12 @@ test('a child that cannot be interrupted ends with its parent, however that died
   const pids = JSON.parse(line.toString()) as number[];
   expect(pids).toHaveLength(1);
   parent.kill('SIGKILL');
-  await eventually(() => {
-    for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
-  });
+  await eventually(
+    () => {
+      for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
+    },
+    { timeoutMs: 40_000 },
+  );
 });
 
 test('the queue is bounded', async () => {

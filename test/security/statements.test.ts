@@ -172,6 +172,15 @@ test('every statement on a tenant table says whose rows it means', () => {
 
 /** Conditions that another one of the same statement stands for. */
 const REDUNDANT: Readonly<Record<string, string>> = {
+  'attachments.add workspace_id 1':
+    'files of examples are stored under an id made for them, which nobody else has',
+  'attachments.add workspace_id 2': 'as attachments.add 1',
+  'attachments.add workspace_id 3': 'as attachments.add 1',
+  'example_attachments.copy a.workspace_id 2':
+    'picks the bytes of files the first part found in the workspace',
+  'example_attachments.copy c.workspace_id 1': 'joins chunks to files of the workspace by their ids',
+  'example_attachments.delete workspace_id 2':
+    'removes chunks of files the first part removed from the workspace',
   'evaluators.find_versions_at v.workspace_id 1': 'said twice',
   'evaluators.find_versions_at v.workspace_id 2': 'said twice',
   'runs.delete_of_project workspace_id 2': 'picks what the outer one lets through; it is there for the index',

@@ -337,7 +337,7 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     workspace: home.workspaceId,
     doomedWorkspace: await newWorkspace(),
   };
-  // There are no workers, so experiments are brought into their states by hand; the last has a row that failed.
+  // Without workers, or before they come to it, experiments are brought into their states by hand; the last has a row that failed.
   await database.pool.query(
     `update experiment_executions set state = (array['running', 'paused', 'planning', 'completed'])[array_position($1::uuid[], experiment_id)]
      where experiment_id = any($1::uuid[])`,
@@ -345,7 +345,9 @@ export async function plantTenant(harness: Harness): Promise<Names> {
   );
   await database.pool.query(
     `insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id, error)
-     values ($1, $2, $3, 0, 1, 'failed', now(), $4, $5)`,
+     values ($1, $2, $3, 0, 1, 'failed', now(), $4, $5)
+     on conflict (workspace_id, experiment_id, example_id, repetition)
+     do update set state = 'failed', error = excluded.error`,
     [home.workspaceId, names.steered[3], example, v7(), { code: 'TIMEOUT', message: sealed('rowerror') }],
   );
   await database.pool.query(
@@ -356,7 +358,8 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     `insert into harvest_candidates (workspace_id, harvest_run_id, source_run_id, position, start_time, verdict, reason,
        redactions, inputs_hash, inputs, outputs, metadata)
      select $1, id, $3, 1, now(), 'pending', $4, '{"EMAIL": 1}', sha256(id::text::bytea), $5, $6, $7
-     from unnest($2::uuid[]) as r (id)`,
+     from unnest($2::uuid[]) as r (id)
+     on conflict do nothing`,
     [
       home.workspaceId,
       [names.harvestRun, ...names.proposals],

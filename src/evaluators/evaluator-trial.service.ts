@@ -209,7 +209,7 @@ export class EvaluatorTrials {
 
   async #findSteps(principal: Principal, traceId: string): Promise<EvaluationStep[]> {
     const { runs } = this.#deps;
-    const tree = (await runs.listTraceRuns(principal, traceId, MAX_STEPS)).slice(0, MAX_STEPS);
+    const tree = (await runs.listTraceRuns(principal, traceId, { limit: MAX_STEPS })).slice(0, MAX_STEPS);
     const ids = tree.map(({ uuid }) => uuid);
     const rows = await runs.findRuns(principal, ids, STEP_FIELDS);
     const byId = new Map(rows.map((row) => [row.uuid, row]));

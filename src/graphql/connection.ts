@@ -2,11 +2,12 @@
  * Relay connections over plain rows: the types, the paging arguments, and the page made from `limit + 1` rows.
  * Edges and cursors are made only when they are selected: signing fifty cursors costs as much as the rest.
  */
-import { Arg, ArgsType, Field, Int, ObjectType, registerEnumType, Root } from 'type-graphql';
+import { Arg, ArgsType, Extensions, Field, Int, ObjectType, registerEnumType, Root } from 'type-graphql';
 import type { ClassType } from 'type-graphql';
 import { AppError } from '../platform/errors.js';
 import type { Position } from '../platform/keyset.js';
 import type { Cursors, PageArguments, PageRequest } from './cursor.js';
+import { AS_TEXT } from './row-text.js';
 
 /** Cost of a `totalCount`: it reads up to `limit` index entries. */
 const COUNT_COMPLEXITY = 10;
@@ -169,9 +170,11 @@ export function connectionTypes<T extends object = object>(
 
   @ObjectType(`${name}Connection`, { simpleResolvers: true })
   class ConnectionType {
+    @Extensions(AS_TEXT)
     @Field(() => [nodeType()], { description: 'The rows, without the cursors.' })
     nodes!: readonly T[];
 
+    @Extensions(AS_TEXT)
     @Field(() => [EdgeType])
     edges(@Root() page: Page<T>): Edge<T>[] {
       return page.edges();

@@ -26,6 +26,7 @@ import type {
 } from 'graphql';
 import type { ListArguments } from './access.js';
 import { MAX_PAGE } from './cursor.js';
+import { RawRows } from './row-text.js';
 
 /** A list nobody declared a size for. Long ones declare it with ListSize or are connections. */
 const ASSUMED_LIST_SIZE = 10;
@@ -203,10 +204,12 @@ class Pricing {
 
   #actualField({ field, node, below }: PricedField, value: unknown): number {
     if (value === undefined) return 0;
-    const list = Array.isArray(value);
+    const written = value instanceof RawRows;
+    const list = written || Array.isArray(value);
     let child = list && below !== undefined ? value.length : 0;
+    if (written) child += value.objects;
     // Rows of scalars are not looked at one by one.
-    if (below !== undefined && below().length > 0) {
+    else if (below !== undefined && below().length > 0) {
       for (const item of list ? (value as unknown[]) : [value]) {
         if (item !== null && typeof item === 'object') {
           child += this.actual(below(), item as Record<string, unknown>);
@@ -214,9 +217,9 @@ class Pricing {
       }
     }
     const args = lazily(() => {
-      const written = this.#arguments(field, node);
+      const given = this.#arguments(field, node);
       const rows = isConnection(field.type) ? rowsIn(value) : undefined;
-      return rows === undefined ? written : { ...written, first: rows };
+      return rows === undefined ? given : { ...given, first: rows };
     });
     return ownCost(field, args, child, below !== undefined && !list ? 1 : 0);
   }
@@ -276,7 +279,7 @@ function rowsIn(connection: unknown): number | undefined {
   if (connection === null || typeof connection !== 'object') return 0;
   const { nodes, edges } = connection as { nodes?: unknown; edges?: unknown };
   const rows = nodes ?? edges;
-  return Array.isArray(rows) ? rows.length : undefined;
+  return Array.isArray(rows) || rows instanceof RawRows ? rows.length : undefined;
 }
 
 function ownCost(

@@ -29,6 +29,7 @@ import type {
 import { compileQuery, isCompiledQuery } from 'graphql-jit';
 import type { CompiledQuery } from 'graphql-jit';
 import { Lru } from './lru.js';
+import { withTextRows } from './row-text.js';
 
 export interface Execution {
   /** Valid against the schema. */
@@ -99,7 +100,7 @@ export class Executor {
 
   #compile(document: DocumentNode, record: Track): CompiledQuery | undefined {
     // The compiler leaves notes on the nodes it reads, so it gets a tree of its own.
-    const copy = withCoercedVariables(parse(document.loc?.source.body ?? ''));
+    const copy = withTextRows(withCoercedVariables(parse(document.loc?.source.body ?? '')), this.#schema);
     const compiled = compileQuery(knowingCoerced(this.#schema), copy, undefined, {
       disablingCapturingStackErrors: true,
     });

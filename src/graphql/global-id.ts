@@ -13,6 +13,11 @@ export interface NodeRef {
 // The longest type name we have is far below this; longer text is not worth decoding.
 const MAX_LENGTH = 200;
 
+/** The bare UUID of a row of a node type: rows carry it as `uuid`, or as `id`. */
+export function bareId(row: Readonly<Record<string, unknown>>): string | undefined {
+  return (row['uuid'] ?? row['id']) as string | undefined;
+}
+
 export function toGlobalId(type: string, uuid: string): string {
   return Buffer.from(`${type}:${uuid}`, 'latin1').toString('base64url');
 }

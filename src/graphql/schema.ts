@@ -8,9 +8,10 @@ import type { GraphQLObjectType, GraphQLSchema } from 'graphql';
 import { buildSchemaSync } from 'type-graphql';
 import type { NonEmptyArray, PubSub } from 'type-graphql';
 import { accessOf } from './access.js';
-import { toGlobalId } from './global-id.js';
+import { bareId, toGlobalId } from './global-id.js';
 import { RESOLVER_CLASSES } from './resolvers.js';
 import type { ResolverClass } from './resolvers.js';
+import { addTextFields, MADE_OF_UUID } from './row-text.js';
 import { DateTimeScalar } from './scalars.js';
 
 // type-graphql demands one as soon as there is a subscription. Ours read the feed instead.
@@ -70,25 +71,24 @@ function build(classes: readonly ResolverClass[], instanceOf: (resolver: unknown
       type.isOneOf = true;
     }
   }
+  addTextFields(schema);
   return schema;
 }
 
-interface NodeRow {
-  readonly uuid?: string;
-  readonly id?: string;
-}
-
-/** Rows carry the bare UUID as `uuid` (or `id`); both fields are made from it unless the type resolves them itself. */
+/** Both fields are made from the row's bare UUID unless the type resolves them itself. */
 function addNodeIds(type: GraphQLObjectType): void {
   const { id, uuid } = type.getFields();
-  const bare = (row: NodeRow): string | undefined => row.uuid ?? row.id;
   if (id !== undefined && id.resolve === undefined) {
-    id.resolve = (row: NodeRow) => {
-      const value = bare(row);
+    id.resolve = (row: Readonly<Record<string, unknown>>) => {
+      const value = bareId(row);
       return value === undefined ? undefined : toGlobalId(type.name, value);
     };
+    id.extensions = { ...id.extensions, [MADE_OF_UUID]: 'id' };
   }
-  if (uuid !== undefined && uuid.resolve === undefined) uuid.resolve = bare;
+  if (uuid !== undefined && uuid.resolve === undefined) {
+    uuid.resolve = bareId;
+    uuid.extensions = { ...uuid.extensions, [MADE_OF_UUID]: 'uuid' };
+  }
 }
 
 /** Runs carry ids of the client's, and the same id again is the same run. */

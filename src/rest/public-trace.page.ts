@@ -1,6 +1,6 @@
 /** The page behind a share link: the tree of a trace and the payloads of the shared run. No scripts, no links out. */
 import type { RunRow } from '../runs/run-columns.js';
-import type { TraceRun } from '../runs/trace.store.js';
+import type { TraceRun } from '../runs/trace-run.js';
 
 const STYLE = `
   body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c1f23; }

@@ -98,7 +98,7 @@ export function publicRoutes(options: PublicRoutesOptions): RouteModule {
         shared(async ({ share, principal }, request, reply) => {
           const [run, nodes] = await Promise.all([
             runs.findRun(principal, share.runId, PAGE_FIELDS),
-            runs.listTraceRuns(principal, share.traceId, MAX_RUNS_ON_PAGE),
+            runs.listTraceRuns(principal, share.traceId, { limit: MAX_RUNS_ON_PAGE }),
           ]);
           if (run === undefined) throw new AppError('NOT_FOUND', 'Shared run not found.');
           const page = renderTracePage({

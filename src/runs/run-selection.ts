@@ -2,6 +2,7 @@
  * Which columns a GraphQL selection of runs needs. The one use of looking ahead: payload columns are read only
  * when asked for. Directives are ignored, so that the answer depends on the document alone and can be kept.
  */
+import { listNameOf } from '../graphql/text-name.js';
 import { isRunField } from './run-columns.js';
 import type { RunField } from './run-columns.js';
 
@@ -64,6 +65,12 @@ export function selectsField(info: SelectionInfo, path: string): boolean {
   return fieldsAt(info.fieldNodes, info.fragments, steps).some(({ name }) => name.value === last);
 }
 
+/** Names of the fields that are selected at a dotted path below the resolving field. */
+export function selectedNames(info: SelectionInfo, path: string): readonly string[] {
+  const fields = fieldsAt(info.fieldNodes, info.fragments, path.split('.'));
+  return [...new Set(fields.map(({ name }) => name.value))];
+}
+
 /** Whether below the resolving field nothing is selected but `field`, without arguments, and some of `others`. */
 export function selectsWhole(info: SelectionInfo, field: string, others: ReadonlySet<string>): boolean {
   const selected = fieldsAt(info.fieldNodes, info.fragments, []);
@@ -80,7 +87,7 @@ function fieldsAt(nodes: readonly FieldNode[], fragments: Fragments, steps: read
   for (const step of steps) {
     sets = sets.flatMap((set) =>
       namedFields(set, fragments).flatMap((field) =>
-        field.name.value === step && field.selectionSet !== undefined ? [field.selectionSet] : [],
+        listNameOf(field.name.value) === step && field.selectionSet !== undefined ? [field.selectionSet] : [],
       ),
     );
   }

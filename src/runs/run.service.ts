@@ -26,7 +26,9 @@ import type { RunStatsStore } from './run-stats.store.js';
 import { MAX_STATS_ROWS } from './run-stats.js';
 import { MAX_CHILDREN } from './run.store.js';
 import type { RunStore } from './run.store.js';
-import type { TraceRun, TraceStore, TraceSummary } from './trace.store.js';
+import { isTraceRunField, TRACE_RUN_FIELDS } from './trace-run.js';
+import type { TraceRun } from './trace-run.js';
+import type { TraceStore, TraceSummary } from './trace.store.js';
 
 /** Finds out what the full-text conditions of a filter match; undefined where it has none. */
 export interface SearchResolver {
@@ -57,6 +59,12 @@ export interface RunListOptions {
 /** A tree node; an orphan's parent is not among the stored runs of the trace. */
 export interface PlacedTraceRun extends TraceRun {
   readonly orphan: boolean;
+}
+
+export interface TraceRunsOptions {
+  readonly limit: number;
+  readonly after?: string | undefined;
+  readonly fields?: readonly (keyof PlacedTraceRun)[];
 }
 
 export interface Parent {
@@ -161,35 +169,43 @@ export class RunService {
     return (await this.findTraces(principal, [traceId]))[0];
   }
 
-  /** Up to `limit + 1` nodes of a trace in depth-first order behind the run `after`, without payloads. */
+  /**
+   * Up to `limit + 1` nodes of a trace in depth-first order behind the run `after`, without payloads. What is not among
+   * `fields` (all, if not given) is absent from the nodes.
+   */
   async listTraceRuns(
     principal: Principal,
     traceId: string,
-    limit: number,
-    after?: string,
+    { limit, after, fields }: TraceRunsOptions,
   ): Promise<PlacedTraceRun[]> {
     const scope = requireScope(principal, 'read');
     const { traces, days } = this.deps;
+    const wantsOrphans = fields?.includes('orphan') ?? true;
+    const columns = fields?.filter(isTraceRunField) ?? TRACE_RUN_FIELDS;
+    const request = {
+      traceId,
+      limit,
+      fields: wantsOrphans ? [...columns, 'parentRunId' as const] : columns,
+    };
     const nodes =
       after === undefined
-        ? await traces.listTree(scope, traceId, limit)
-        : await traces.listRuns(scope, traceId, await days.ofTraces(scope, [traceId]), limit, after);
+        ? await traces.listTree(scope, request)
+        : await traces.listRuns(scope, request, await days.ofTraces(scope, [traceId]), after);
+    // In place: the rows are fresh, and copies would cost more than all else done to them.
+    const placed = nodes as (TraceRun & { orphan: boolean })[];
+    if (!wantsOrphans) return placed;
     const present = new Set(nodes.map(({ uuid }) => uuid));
     const elsewhere = new Set(
       nodes.flatMap(({ parentRunId }) =>
         parentRunId === null || present.has(parentRunId) ? [] : [parentRunId],
       ),
     );
-    if (elsewhere.size > 0) {
-      // On the first and only page they are missing for sure; with several pages they may be on another one.
-      const complete = after === undefined && nodes.length <= limit;
-      if (!complete) {
-        const where = await days.ofTraces(scope, [traceId]);
-        for (const id of await traces.findPresent(scope, traceId, [...elsewhere], where)) present.add(id);
-      }
+    // On the first and only page they are missing for sure; with several pages they may be on another one.
+    const complete = after === undefined && nodes.length <= limit;
+    if (elsewhere.size > 0 && !complete) {
+      const where = await days.ofTraces(scope, [traceId]);
+      for (const id of await traces.findPresent(scope, traceId, [...elsewhere], where)) present.add(id);
     }
-    // In place: the rows are fresh, and copies would cost more than all else done to them.
-    const placed = nodes as (TraceRun & { orphan: boolean })[];
     for (const node of placed) node.orphan = node.parentRunId !== null && !present.has(node.parentRunId);
     return placed;
   }

@@ -28,13 +28,14 @@ import type { ProjectLoaders } from '../projects/project.loaders.js';
 import type { Project } from '../projects/project.js';
 import { ProjectObject } from '../projects/project.types.js';
 import { mayReadContent } from '../tenancy/principal.js';
-import { selectedRunFields, selectsField, selectsWhole } from './run-selection.js';
+import { selectedNames, selectedRunFields, selectsField, selectsWhole } from './run-selection.js';
 import { DeleteTracesInput } from './run.inputs.js';
 import type { RunLoaders } from './run.loaders.js';
 import { MAX_TRACE_RUNS } from './run.service.js';
-import type { RunService } from './run.service.js';
+import type { PlacedTraceRun, RunService } from './run.service.js';
 import { RunObject, toRun } from './run.types.js';
 import type { AttachmentLinks, GraphqlRun } from './run.types.js';
+import { isTraceRunField } from './trace-run.js';
 import {
   toTreeOnly,
   toTrace,
@@ -69,6 +70,12 @@ export interface TraceResolverDeps {
 /** Of a trace, what is known without looking at its runs. */
 const BARE_FIELDS: ReadonlySet<string> = new Set(['id', 'uuid', '__typename']);
 
+/** What of the nodes at `path` has to be read. */
+const traceRunFields = (info: GraphQLResolveInfo, path: string): (keyof PlacedTraceRun)[] =>
+  selectedNames(info, path).filter(
+    (name): name is keyof PlacedTraceRun => name === 'orphan' || isTraceRunField(name),
+  );
+
 @Resolver(() => TraceObject)
 export class TraceResolver {
   readonly #deps: TraceResolverDeps;
@@ -91,7 +98,8 @@ export class TraceResolver {
     const principal = requirePrincipal(context);
     const traceId = parseId(TRACE_NODE, id);
     if (selectsWhole(info, 'runs', BARE_FIELDS)) {
-      const tree = await this.#deps.runs.listTraceRuns(principal, traceId, MAX_TRACE_RUNS);
+      const fields = traceRunFields(info, 'runs.nodes');
+      const tree = await this.#deps.runs.listTraceRuns(principal, traceId, { limit: MAX_TRACE_RUNS, fields });
       return tree.length === 0 ? undefined : toTreeOnly(traceId, tree);
     }
     const trace = await this.#deps.runs.findTrace(principal, traceId);
@@ -132,9 +140,14 @@ export class TraceResolver {
     const { runs, cursors } = this.#deps;
     const list = { order: 'trace.runs', direction: 'asc', filter: trace.traceId } as const;
     const request = cursors.request({ first, after: after ?? null }, list, { max: MAX_TRACE_RUNS });
+    const fields = traceRunFields(info, 'nodes');
     const found =
       trace.tree ??
-      (await runs.listTraceRuns(requirePrincipal(context), trace.traceId, first, request.boundary?.id));
+      (await runs.listTraceRuns(requirePrincipal(context), trace.traceId, {
+        limit: first,
+        after: request.boundary?.id,
+        fields,
+      }));
     const nodes = toTraceRuns(found.slice(0, first), selectsField(info, 'nodes.id'));
     // The order is found again from the run itself: dotted orders of deep runs are too long for a cursor.
     const cursorOf = (run: (typeof nodes)[number] | undefined): string | null =>

@@ -3,29 +3,7 @@ import { STRAY_DAY } from '../ingest/run-location.js';
 import type { Queryable } from '../platform/db.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import { earliestDay } from './run-day.store.js';
-import type { RunStatus, RunType } from './run.js';
-
-/** A node of the tree view. Times are UTC text, money decimal text, durations seconds. */
-export interface TraceRun {
-  readonly uuid: string;
-  readonly parentRunId: string | null;
-  readonly dottedOrder: string;
-  readonly depth: number;
-  readonly name: string;
-  readonly runType: RunType;
-  readonly status: RunStatus;
-  readonly hasError: boolean;
-  readonly startTime: string;
-  readonly endTime: string | null;
-  readonly latencySeconds: number | null;
-  readonly firstTokenLatencySeconds: number | null;
-  readonly model: string | null;
-  readonly promptTokens: number | null;
-  readonly completionTokens: number | null;
-  readonly totalTokens: number | null;
-  readonly totalCost: string | null;
-  readonly revision: number;
-}
+import type { TraceRun, TraceRunField } from './trace-run.js';
 
 export interface TraceSummary {
   readonly traceId: string;
@@ -49,12 +27,38 @@ export interface TraceSummary {
   readonly threadId: string | null;
 }
 
-const NODE_COLUMNS = `id as uuid, parent_run_id as "parentRunId", dotted_order as "dottedOrder",
-  length(dotted_order) - length(replace(dotted_order, '.', '')) as depth,
-  name, run_type as "runType", status, (error is not null) as "hasError", start_time as "startTime",
-  end_time as "endTime", latency as "latencySeconds", first_token_latency as "firstTokenLatencySeconds", model,
-  prompt_tokens as "promptTokens", completion_tokens as "completionTokens", total_tokens as "totalTokens",
-  trim_scale(total_cost) as "totalCost", revision`;
+const NODE_COLUMNS: Readonly<Record<TraceRunField, string>> = {
+  uuid: 'id',
+  parentRunId: 'parent_run_id',
+  dottedOrder: 'dotted_order',
+  depth: `length(dotted_order) - length(replace(dotted_order, '.', ''))`,
+  name: 'name',
+  runType: 'run_type',
+  status: 'status',
+  hasError: '(error is not null)',
+  startTime: 'start_time',
+  endTime: 'end_time',
+  latencySeconds: 'latency',
+  firstTokenLatencySeconds: 'first_token_latency',
+  model: 'model',
+  promptTokens: 'prompt_tokens',
+  completionTokens: 'completion_tokens',
+  totalTokens: 'total_tokens',
+  totalCost: 'trim_scale(total_cost)',
+  revision: 'revision',
+};
+
+const nodeColumns = (fields: readonly TraceRunField[]): string =>
+  [...new Set<TraceRunField>(['uuid', ...fields])]
+    .map((field) => `${NODE_COLUMNS[field]} as "${field}"`)
+    .join(', ');
+
+/** What to read of the nodes besides their uuid: columns that are not named are absent from the rows. */
+export interface TraceRunsRequest {
+  readonly traceId: string;
+  readonly limit: number;
+  readonly fields: readonly TraceRunField[];
+}
 
 export class TraceStore {
   private readonly db: Queryable;
@@ -67,10 +71,10 @@ export class TraceStore {
    * The first `limit + 1` nodes of a tree in depth-first order, its days found in the same statement. The partitions of
    * other days cost one probe each of runs_by_trace, less than a statement of its own to leave them out.
    */
-  async listTree(scope: WorkspaceScope, traceId: string, limit: number): Promise<TraceRun[]> {
+  async listTree(scope: WorkspaceScope, { traceId, limit, fields }: TraceRunsRequest): Promise<TraceRun[]> {
     const { rows } = await this.db.query<TraceRun>(
       `/* traces.tree */
-      select ${NODE_COLUMNS}
+      select ${nodeColumns(fields)}
       from runs
       where workspace_id = $1 and trace_id = $2 and day = any(array(
         select day from run_days
@@ -85,14 +89,13 @@ export class TraceStore {
   /** Up to `limit + 1` nodes in depth-first order, behind the run `after`. Relies on runs_by_trace. */
   async listRuns(
     scope: WorkspaceScope,
-    traceId: string,
+    { traceId, limit, fields }: TraceRunsRequest,
     days: readonly string[],
-    limit: number,
     after: string,
   ): Promise<TraceRun[]> {
     const { rows } = await this.db.query<TraceRun>(
       `/* traces.runs */
-      select ${NODE_COLUMNS}
+      select ${nodeColumns(fields)}
       from runs
       where workspace_id = $1 and trace_id = $2 and day = any($3::date[])
         and (dotted_order, id) > (

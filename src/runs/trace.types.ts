@@ -1,8 +1,9 @@
 /** GraphQL types of traces: totals, and the tree without payloads. */
-import { Field, Float, ID, Int, ObjectType } from 'type-graphql';
+import { Extensions, Field, Float, ID, Int, ObjectType } from 'type-graphql';
 import { toGlobalId } from '../graphql/global-id.js';
 import { PageInfo } from '../graphql/connection.js';
 import { Node } from '../graphql/node.resolver.js';
+import { AS_TEXT } from '../graphql/row-text.js';
 import { BigIntScalar, DateTimeScalar, DecimalScalar, UuidScalar } from '../graphql/scalars.js';
 import { RUN_NODE, RunStatusEnum, RunTypeEnum } from './run.types.js';
 import type { PlacedTraceRun } from './run.service.js';
@@ -89,6 +90,7 @@ export function toTraceRuns(runs: readonly PlacedTraceRun[], withIds: boolean): 
 
 @ObjectType('TraceRunConnection', { simpleResolvers: true })
 export class TraceRunConnection {
+  @Extensions(AS_TEXT)
   @Field(() => [TraceRunObject], { description: 'In depth-first order.' })
   nodes!: readonly GraphqlTraceRun[];
 

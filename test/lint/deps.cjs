@@ -23,7 +23,7 @@ module.exports = {
       severity: 'error',
       from: { path: core, pathNot: graphqlFiles },
       to: {
-        path: '(^src/graphql/(?!context|raw-json|cursor)|\\.(types|inputs|resolver)\\.ts$|node_modules/(graphql|type-graphql)/)',
+        path: '(^src/graphql/(?!context|raw-json|text-name|cursor)|\\.(types|inputs|resolver)\\.ts$|node_modules/(graphql|type-graphql)/)',
       },
     },
     {

@@ -22,7 +22,7 @@ import type { GraphqlContext } from './context.js';
 import { describeOperation } from './document-limits.js';
 import { refusalOf, retryAfterOf, statusOf } from './errors.js';
 import type { ErrorPresenter, ErrorSite } from './errors.js';
-import type { Executor } from './executor.js';
+import type { Execution, Executor } from './executor.js';
 import type { Admission, CostReport, OperationGate } from './gate.js';
 import { stringifyWithRawJson } from './raw-json.js';
 import { inOperationSpan } from './tracing.js';
@@ -89,31 +89,7 @@ function createApollo({
   log,
 }: GraphqlHandlerOptions): ApolloServer<GraphqlContext> {
   return new ApolloServer<GraphqlContext>({
-    // The gateway option is the way to bring an executor of one's own.
-    gateway: {
-      load: () =>
-        Promise.resolve({
-          executor: async ({ document, request, context }) => {
-            const { signal, allowance } = context as GraphqlContext;
-            const traced = { document, operationName: request.operationName, cost: allowance?.requested };
-            return inOperationSpan(traced, () =>
-              withinDeadline(signal, () =>
-                executor.execute({
-                  document,
-                  operationName: request.operationName,
-                  variables: request.variables,
-                  contextValue: context,
-                }),
-              ),
-            );
-          },
-        }),
-      onSchemaLoadOrUpdate: (callback) => {
-        callback({ apiSchema: schema, coreSupergraphSdl: '' });
-        return () => undefined;
-      },
-      stop: () => Promise.resolve(),
-    },
+    schema,
     // The gate validates: after cheaper checks, and with the same rules for sockets.
     dangerouslyDisableValidation: true,
     documentStore: gate.documents,
@@ -141,7 +117,7 @@ function createApollo({
       ApolloServerPluginCacheControlDisabled(),
       ApolloServerPluginLandingPageDisabled(),
       ApolloServerPluginUsageReportingDisabled(),
-      operationPlugin(gate, presenter),
+      operationPlugin(gate, executor, presenter),
     ],
   });
 }
@@ -150,11 +126,20 @@ function siteOf(context: GraphqlContext, operationName: string | null | undefine
   return { operationName, workspaceId: context.principal?.workspaceId, requestId: context.requestId };
 }
 
-/** Passes each operation through the gate, and puts its price and its status on the response. */
-function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): ApolloServerPlugin<GraphqlContext> {
+/**
+ * Passes each operation through the gate, executes it, and puts its price and its status on the response. Executing is
+ * done here and not by a `gateway` of Apollo's: for that it makes an object with accessors per request, whose hidden
+ * class lies in the old generation and keeps the whole answer until that is collected.
+ */
+function operationPlugin(
+  gate: OperationGate,
+  executor: Executor,
+  presenter: ErrorPresenter,
+): ApolloServerPlugin<GraphqlContext> {
   return {
     requestDidStart: () => {
       let admission: Admission | undefined;
+      let raised: readonly unknown[] = [];
       return Promise.resolve({
         didEncounterErrors: ({ errors, contextValue, operationName }) => {
           // Logs each with its place; formatError, which does not know the place, finds them presented.
@@ -164,26 +149,37 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
           return Promise.resolve();
         },
         responseForOperation: async ({ document, request, contextValue, operationName }) => {
+          const site = siteOf(contextValue, operationName);
+          const { variables } = request;
           admission = await gate.admit(document, {
-            variables: request.variables,
+            variables,
             operationName: request.operationName,
             principal: contextValue.principal,
             kind: 'http',
           });
-          if (admission.ok) {
-            if (admission.allowance !== undefined) contextValue.allowance = admission.allowance;
-            nameOperation(contextValue.principal, admission.operation);
-            return null;
+          if (!admission.ok) {
+            const errors = admission.errors.map((error) => presenter.present(error, site));
+            return { http: headFor(errors[0]), body: { kind: 'single', singleResult: { errors } } };
           }
-          const errors = admission.errors.map((error) =>
-            presenter.present(error, siteOf(contextValue, operationName)),
-          );
+          if (admission.allowance !== undefined) contextValue.allowance = admission.allowance;
+          nameOperation(contextValue.principal, admission.operation);
+          const execution = { document, operationName: request.operationName, variables, contextValue };
+          const outcome = await executed(executor, execution, contextValue);
+          const { data, errors } = outcome;
+          raised = errors ?? [];
+          const shown = errors?.map((error) => presenter.present(error, site));
           return {
-            http: headFor(errors[0]),
-            body: { kind: 'single', singleResult: { errors } },
+            http: { headers: new HeaderMap(), ...statusWithout(outcome) },
+            body: {
+              kind: 'single',
+              singleResult: {
+                ...(data === undefined ? {} : { data }),
+                ...(shown === undefined ? {} : { errors: shown }),
+              },
+            },
           };
         },
-        willSendResponse: async ({ response, errors }) => {
+        willSendResponse: async ({ response }) => {
           if (response.body.kind !== 'single') return;
           const result = response.body.singleResult;
           if (admission?.ok === true) {
@@ -193,7 +189,7 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
               setAll(response.http.headers, rateLimitHeaders('cost', cost));
             }
           }
-          const refusal = errors?.map(refusalOf).find((found) => found?.retryAfterSeconds !== undefined);
+          const refusal = raised.map(refusalOf).find((found) => found?.retryAfterSeconds !== undefined);
           // With part of the data there, a retry of the whole would repeat what succeeded.
           if (refusal === undefined || hasData(result.data)) return;
           response.http.status = refusal.status;
@@ -202,6 +198,33 @@ function operationPlugin(gate: OperationGate, presenter: ErrorPresenter): Apollo
       });
     },
   };
+}
+
+interface Outcome {
+  readonly data?: Record<string, unknown> | null | undefined;
+  readonly errors?: readonly unknown[] | undefined;
+  /** Nothing ran: it was given up, or failed outside of any field. */
+  readonly failed?: true;
+}
+
+async function executed(
+  executor: Executor,
+  execution: Execution,
+  { signal, allowance }: GraphqlContext,
+): Promise<Outcome> {
+  const { document, operationName } = execution;
+  const traced = { document, operationName: operationName ?? undefined, cost: allowance?.requested };
+  try {
+    return await inOperationSpan(traced, () => withinDeadline(signal, () => executor.execute(execution)));
+  } catch (error) {
+    return { errors: [error], failed: true };
+  }
+}
+
+/** The status of an answer without data: the variables were wrong, or nothing came of it at all. */
+function statusWithout({ data, errors, failed }: Outcome): { readonly status?: number } {
+  if (failed) return { status: 500 };
+  return data === undefined && errors !== undefined && errors.length > 0 ? { status: 400 } : {};
 }
 
 /** Under its own name an operation is recognised in the record of content reads. */

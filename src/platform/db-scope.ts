@@ -91,6 +91,16 @@ export function everywhere<T>(exemption: Exemption, work: () => T): T {
 /** Undefined outside of both: such statements see no row of a protected table, they fail on it. */
 export const currentScope = (): DbScope | undefined => storage.getStore();
 
+/**
+ * The function, to be called in the scope it is wrapped in, by whoever. AsyncLocalStorage.bind does the same, but defines an
+ * accessor on each function it makes: a hidden class of its own that lies in the old generation and keeps everything
+ * the function reaches until that is collected, such as all rows of a query.
+ */
+export function inThisScope<Args extends unknown[]>(work: (...args: Args) => void): (...args: Args) => void {
+  const scope = storage.getStore();
+  return (...args) => (scope === undefined ? storage.exit(work, ...args) : storage.run(scope, work, ...args));
+}
+
 /** The value of the setting `app.workspace_id` that policies compare with. */
 export const EVERYWHERE = '*';
 export const NOWHERE = 'no-workspace';

@@ -7,6 +7,7 @@ import pg from 'pg';
 import { EVERYWHERE, NOWHERE } from './db-scope.js';
 import type { Logger } from './log.js';
 import { preparingClient, StatementNames } from './prepared.js';
+import { watchQueries } from './query-watch.js';
 import { ScopedPool } from './scoped-client.js';
 
 export type Row = Record<string, unknown>;
@@ -58,7 +59,7 @@ types.setTypeParser(TEXT_ARRAY, (text: string) => {
 /** The session settings every connection starts with. Times are printed in UTC, whatever the server's zone. */
 export function connectionConfig(
   options: Pick<PoolOptions, 'url' | 'name' | 'statementTimeoutMs' | 'rows' | 'role'>,
-): pg.ClientConfig {
+): pg.ClientConfig & { readonly query_timeout: number } {
   const { rows = 'everywhere', role } = options;
   const settings = ['TimeZone=UTC', 'DateStyle=ISO'];
   settings.push(`app.workspace_id=${rows === 'everywhere' ? EVERYWHERE : NOWHERE}`);
@@ -79,7 +80,8 @@ export function connectionConfig(
 
 export function createPool(options: PoolOptions): pg.Pool {
   const { rows = 'scope', role, max } = options;
-  const config = { ...connectionConfig({ ...options, rows }), max, idleTimeoutMillis: 30_000 };
+  const { query_timeout: timeoutMs, ...connection } = connectionConfig({ ...options, rows });
+  const config = { ...connection, max, idleTimeoutMillis: 30_000 };
   const pool =
     rows === 'scope'
       ? new ScopedPool(config, role)
@@ -87,6 +89,7 @@ export function createPool(options: PoolOptions): pg.Pool {
   // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
   pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));
   keepProcessOnLostConnection(pool);
+  watchQueries(pool, timeoutMs);
   return pool;
 }
 

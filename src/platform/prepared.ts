@@ -34,6 +34,26 @@ export class StatementNames {
 }
 
 type Query = (...args: unknown[]) => unknown;
+export type Callback = (error: Error | null | undefined, result: unknown) => void;
+
+/**
+ * A promise of what is given to a callback. For queries that are made outside of the driver, and for its own: where it
+ * sets the callback of a query only after making it, V8 keeps what the query has brought much longer.
+ */
+export async function promised(run: (done: Callback) => unknown): Promise<unknown> {
+  try {
+    return await new Promise((resolve, reject) => {
+      run((error, result) => {
+        if (!error) resolve(result);
+        else reject(error);
+      });
+    });
+  } catch (error) {
+    // The stack of the caller, not of the socket the answer came from.
+    if (error instanceof Error) Error.captureStackTrace(error);
+    throw error;
+  }
+}
 
 /** A client class for one pool: texts with values are prepared once they proved to be frequent. */
 export function preparingClient(
@@ -48,9 +68,8 @@ export function preparingClient(
         const [text, values, ...rest] = args;
         if (typeof text !== 'string' || !Array.isArray(values)) return query(...args);
         const name = names.nameOf(text);
-        return name === undefined
-          ? query(...args)
-          : query({ name, text, values: values as unknown[] }, ...rest);
+        const config = { text, values: values as unknown[], ...(name !== undefined && { name }) };
+        return rest.length > 0 ? query(config, ...rest) : promised((done) => query(config, done));
       };
       this.query = prepared as typeof this.query;
     }

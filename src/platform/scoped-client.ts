@@ -4,12 +4,10 @@
  * connection finds nothing of it, whatever pooler stands in between. Relies on what the driver's Query is inside: pg is
  * pinned, and test/platform/row-security.test.ts holds it.
  */
-import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
-import { currentScope, EVERYWHERE, NOWHERE } from './db-scope.js';
-import { preparingClient, StatementNames } from './prepared.js';
-
-type Callback = (error: Error | null | undefined, result: unknown) => void;
+import { currentScope, EVERYWHERE, inThisScope, NOWHERE } from './db-scope.js';
+import { preparingClient, promised, StatementNames } from './prepared.js';
+import type { Callback } from './prepared.js';
 
 /** What of the driver's connection is used: messages that are written without waiting for answers. */
 interface Wire {
@@ -76,7 +74,7 @@ export class ScopedPool extends pg.Pool {
   override connect(): Promise<pg.PoolClient>;
   override connect(callback: PoolCallback): void;
   override connect(callback?: PoolCallback): Promise<pg.PoolClient> | void {
-    return callback === undefined ? super.connect() : super.connect(AsyncLocalStorage.bind(callback));
+    return callback === undefined ? super.connect() : super.connect(inThisScope(callback));
   }
 }
 
@@ -123,20 +121,4 @@ function scopeSettings(role: string | undefined): string[] | undefined {
   const bound = scope.kind === 'workspace';
   const workspace = bound ? scope.workspaceId : EVERYWHERE;
   return role === undefined ? [workspace] : [workspace, bound ? role : 'none'];
-}
-
-/** The driver's own promises do not cover queries that are made outside of it. */
-async function promised(run: (done: Callback) => unknown): Promise<unknown> {
-  try {
-    return await new Promise((resolve, reject) => {
-      run((error, result) => {
-        if (!error) resolve(result);
-        else reject(error);
-      });
-    });
-  } catch (error) {
-    // The stack of the caller, not of the socket the answer came from.
-    if (error instanceof Error) Error.captureStackTrace(error);
-    throw error;
-  }
 }

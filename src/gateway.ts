@@ -2,6 +2,7 @@
 import { createApi } from './api.js';
 import type { Api } from './api.js';
 import type { App } from './app.js';
+import { createLiveReading } from './composition/traces.js';
 import type { Config } from './config.js';
 import { createContext } from './graphql/context.js';
 import { stringifyWithRawJson } from './graphql/raw-json.js';
@@ -12,14 +13,11 @@ import { databaseCheck, migrationsCheck, readiness } from './http/health.routes.
 import { infoRoutes } from './http/info.routes.js';
 import { intakeRoutes } from './http/intake.routes.js';
 import type { RouteModule } from './http/ports.js';
-import { ExperimentNewsStore } from './experiments/experiment-news.store.js';
 import { newestMigration } from './installation.js';
 import { createHttpServer } from './http/server.js';
 import type { HttpServer } from './http/server.js';
 import { FeedReader } from './live/feed-reader.js';
-import { FeedStore } from './live/feed.store.js';
 import { Hub } from './live/hub.js';
-import { LiveRunStore } from './live/live-run.store.js';
 import { LiveService } from './live/live.service.js';
 import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
@@ -93,16 +91,9 @@ async function mountGraphql(server: HttpServer, app: App, api: Api, lifecycle: L
 function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): void {
   const { clock, log, doorbell } = app;
   const { registry } = app.metrics;
-  const store = new FeedStore({ pool: app.reads });
-  const runs = new LiveRunStore({
-    db: app.reads,
-    runs: app.runStore,
-    days: app.runDays,
-    search: app.search,
-    experiments: new ExperimentNewsStore({ db: app.reads }),
-  });
-  const hub = new Hub({ feed: store, runs, clock, log });
-  const reader = new FeedReader({ store, sink: hub, doorbell, registry, clock, log });
+  const { tail, replay, liveRuns } = createLiveReading(app, app.indexer);
+  const hub = new Hub({ feed: replay, runs: liveRuns, clock, log });
+  const reader = new FeedReader({ store: tail, sink: hub, doorbell, registry, clock, log });
   const live = new LiveService({ hub, contentReads: app.contentReads });
   const sockets = new SocketServer({
     ...api,
@@ -136,8 +127,8 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
       connectionsPerAddress: config.gateway.connectionsPerAddress,
     },
     ready: readiness({
-      database: databaseCheck(app.reads),
-      migrations: migrationsCheck(app.reads, newestMigration()),
+      database: databaseCheck(app.probe),
+      migrations: migrationsCheck(app.probe, newestMigration()),
     }),
     routes: [...intakeModules(app), ...readModules(app, publicUrl)],
   });

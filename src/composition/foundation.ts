@@ -8,6 +8,8 @@ import { ContentReadPartitions } from '../audit/content-read-partition.store.js'
 import { ContentReadStore } from '../audit/content-read.store.js';
 import type { Config } from '../config.js';
 import { systemClock } from '../platform/clock.js';
+import { shareOf } from '../platform/connection-shares.js';
+import type { ShareOptions } from '../platform/connection-shares.js';
 import { createPool } from '../platform/db.js';
 import { createDoorbell } from '../platform/doorbell-factory.js';
 import type { Doorbell } from '../platform/doorbell.js';
@@ -40,8 +42,14 @@ export const ids = systemIds;
 export interface Foundation {
   readonly databaseUrl: string;
   readonly redisUrl: string | undefined;
-  /** Queries of callers. */
+  /** Queries of callers. None holds a connection while it asks for another: a workspace has a share of them. */
   readonly reads: pg.Pool;
+  /** The tail of the feed, which everybody's live events wait for. */
+  readonly feed: pg.Pool;
+  /** What live subscribers are shown. */
+  readonly live: pg.Pool;
+  /** Asks for signs of life, so that a busy gateway is not taken for a dead one. */
+  readonly probe: pg.Pool;
   /** Everything that writes, except runs. */
   readonly writes: pg.Pool;
   readonly prisma: PrismaClient;
@@ -58,13 +66,18 @@ export function createFoundation(options: AppOptions): Foundation {
   const { config, databaseUrl, databaseRole: role, pepper, log, lifecycle } = options;
   const metrics = createMetrics(VERSION);
   lifecycle.onStop('metrics', () => Promise.resolve(metrics.close()));
-  const pool = (name: string, max: number, statementTimeoutMs: number): pg.Pool => {
-    const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, role, log });
+  const pool = (name: string, max: number, statementTimeoutMs: number, shares?: ShareOptions): pg.Pool => {
+    const made = createPool({ url: databaseUrl, name, max, statementTimeoutMs, role, shares, log });
     lifecycle.onStop(`pool ${name}`, () => made.end());
     metrics.watchPool(name, made);
     return made;
   };
-  const reads = pool('reads', config.database.readConnections, 15_000);
+  const { readConnections } = config.database;
+  const reads = pool('reads', readConnections, 15_000, { perWorkspace: shareOf(readConnections) });
+  // Without connections in a worker process.
+  const feed = pool('feed', 2, 10_000);
+  const live = pool('live', 4, 5_000, { perWorkspace: 2 });
+  const probe = pool('probe', 1, 1_000);
   const writes = pool('writes', 4, 10_000);
   const prisma = createPrisma(writes);
   lifecycle.onStop('prisma', () => prisma.$disconnect());
@@ -81,5 +94,19 @@ export function createFoundation(options: AppOptions): Foundation {
   const redisUrl = config.redis.kind === 'redis' ? config.redis.url.reveal() : undefined;
   const doorbell = createDoorbell({ databaseUrl, redisUrl, log });
   lifecycle.onStop('doorbell', () => doorbell.close());
-  return { databaseUrl, redisUrl, reads, writes, prisma, idempotency, contentReads, doorbell, metrics, log };
+  return {
+    databaseUrl,
+    redisUrl,
+    reads,
+    feed,
+    live,
+    probe,
+    writes,
+    prisma,
+    idempotency,
+    contentReads,
+    doorbell,
+    metrics,
+    log,
+  };
 }

@@ -1,4 +1,5 @@
 /** Runs: taking them in, finding and reading them, what is said of them. */
+import { ExperimentNewsStore } from '../experiments/experiment-news.store.js';
 import { ExperimentService } from '../experiments/experiment.service.js';
 import { FeedbackConfigService } from '../feedback/feedback-config.service.js';
 import { FeedbackConfigStore } from '../feedback/feedback-config.store.js';
@@ -13,6 +14,7 @@ import { ProjectResolver } from '../ingest/project-resolver.js';
 import { RunWriter } from '../ingest/run-writer.js';
 import { RunZones } from '../ingest/run-zones.js';
 import { FeedStore } from '../live/feed.store.js';
+import { LiveRunStore } from '../live/live-run.store.js';
 import { createPool } from '../platform/db.js';
 import type { JobQueue } from '../platform/jobs/queue.js';
 import { ProjectStatsStore } from '../projects/project-stats.store.js';
@@ -95,6 +97,25 @@ export function createSearch({ reads, writes, log }: Foundation) {
   const store = new SearchStore();
   const indexer = new SearchIndexer({ pool: writes, store, feed: new FeedStore({ pool: writes }), log });
   return { indexer, search: new SearchService({ pool: reads, store, indexer, clock, log }) };
+}
+
+/**
+ * What live subscribers are shown, on connections of their own: the queries of callers cannot hold events up. A search
+ * that waits for its index gives up sooner, because the subscriber asks again.
+ */
+export function createLiveReading({ live, feed, log }: Foundation, indexer: SearchIndexer) {
+  const searchOptions = { pool: live, store: new SearchStore(), indexer, clock, log, maxWaitMs: 2_000 };
+  return {
+    tail: new FeedStore({ pool: feed }),
+    replay: new FeedStore({ pool: live }),
+    liveRuns: new LiveRunStore({
+      db: live,
+      runs: new RunStore({ db: live }),
+      days: new RunDayStore({ db: live }),
+      search: new SearchService(searchOptions),
+      experiments: new ExperimentNewsStore({ db: live }),
+    }),
+  };
 }
 
 export function createReading(

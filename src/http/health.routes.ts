@@ -56,28 +56,35 @@ export function healthRoutes(deps: HealthDeps): RouteModule[] {
 }
 
 /**
- * Readiness from named checks run side by side; one that throws or takes longer than a second has failed. Messages
- * of errors are not shown: the path is public.
+ * Readiness from named checks run side by side; one that throws or takes longer than a second has failed. Probes that
+ * come together share one run: a flood of them must not be what the checks fail by. Messages of errors are not shown:
+ * the path is public.
  */
 export function readiness(checks: Readonly<Record<string, () => Promise<void>>>): () => Promise<Readiness> {
-  return async () => {
-    const entries = await Promise.all(
-      Object.entries(checks).map(async ([name, check]): Promise<[string, string]> => {
-        let timer: NodeJS.Timeout | undefined;
-        const late = new Promise<string>((resolve) => {
-          timer = setTimeout(() => resolve(`no answer within ${CHECK_TIMEOUT_MS} ms`), CHECK_TIMEOUT_MS);
-        });
-        const answer = check().then(
-          () => 'ok',
-          () => 'failed',
-        );
-        const found = await Promise.race([answer, late]);
-        clearTimeout(timer);
-        return [name, found];
-      }),
-    );
-    return { ok: entries.every(([, found]) => found === 'ok'), checks: Object.fromEntries(entries) };
+  let running: Promise<Readiness> | undefined;
+  return () => {
+    running ??= runChecks(checks).finally(() => (running = undefined));
+    return running;
   };
+}
+
+async function runChecks(checks: Readonly<Record<string, () => Promise<void>>>): Promise<Readiness> {
+  const entries = await Promise.all(
+    Object.entries(checks).map(async ([name, check]): Promise<[string, string]> => {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<string>((resolve) => {
+        timer = setTimeout(() => resolve(`no answer within ${CHECK_TIMEOUT_MS} ms`), CHECK_TIMEOUT_MS);
+      });
+      const answer = check().then(
+        () => 'ok',
+        () => 'failed',
+      );
+      const found = await Promise.race([answer, late]);
+      clearTimeout(timer);
+      return [name, found];
+    }),
+  );
+  return { ok: entries.every(([, found]) => found === 'ok'), checks: Object.fromEntries(entries) };
 }
 
 /** A round trip to the database. */

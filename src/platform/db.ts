@@ -4,6 +4,7 @@
  * would otherwise be waited for without end.
  */
 import pg from 'pg';
+import type { ShareOptions } from './connection-shares.js';
 import { EVERYWHERE, NOWHERE } from './db-scope.js';
 import type { Logger } from './log.js';
 import { preparingClient, StatementNames } from './prepared.js';
@@ -31,6 +32,8 @@ export interface PoolOptions {
   readonly rows?: 'scope' | 'everywhere';
   /** What statements run as that are held to a workspace. Default: who has logged in. See row-security.ts. */
   readonly role?: string | undefined;
+  /** What of it one workspace may hold at once. Default: all. Whoever holds one must not ask for another. */
+  readonly shares?: ShareOptions | undefined;
 }
 
 // Timestamps stay text ("2026-11-21 10:00:00.123456+00"): a Date would drop the microseconds. Counts that fit
@@ -79,12 +82,12 @@ export function connectionConfig(
 }
 
 export function createPool(options: PoolOptions): pg.Pool {
-  const { rows = 'scope', role, max } = options;
+  const { rows = 'scope', role, max, shares } = options;
   const { query_timeout: timeoutMs, ...connection } = connectionConfig({ ...options, rows });
   const config = { ...connection, max, idleTimeoutMillis: 30_000 };
   const pool =
     rows === 'scope'
-      ? new ScopedPool(config, role)
+      ? new ScopedPool(config, role, shares)
       : new pg.Pool({ ...config, Client: preparingClient(new StatementNames()) });
   // An idle client whose server went away reports here; the pool replaces it, nothing else is to be done.
   pool.on('error', (error) => options.log.warn({ err: error, pool: options.name }, 'idle connection lost'));

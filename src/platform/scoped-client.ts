@@ -5,6 +5,8 @@
  * pinned, and test/platform/row-security.test.ts holds it.
  */
 import pg from 'pg';
+import { ConnectionShares } from './connection-shares.js';
+import type { ShareOptions } from './connection-shares.js';
 import { currentScope, EVERYWHERE, inThisScope, NOWHERE } from './db-scope.js';
 import { preparingClient, promised, StatementNames } from './prepared.js';
 import type { Callback } from './prepared.js';
@@ -61,12 +63,24 @@ const CONTROL = /^\s*(begin|start|commit|rollback|savepoint|release|set)\b/i;
  * @param role what statements on behalf of a workspace run as; everything else runs as who has logged in.
  */
 export class ScopedPool extends pg.Pool {
-  constructor(config: pg.PoolConfig, role: string | undefined) {
+  readonly #shares: ConnectionShares | undefined;
+  /** Whose share a connection that is out belongs to. */
+  readonly #holders = new WeakMap<pg.PoolClient, string>();
+
+  constructor(config: pg.PoolConfig, role: string | undefined, shares?: ShareOptions) {
     super({
       ...config,
       Client: preparingClient(new StatementNames(), scopedClient(role)),
       // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool waits for it, whatever its type says
       onConnect: (client) => (client as ScopedClient).prepareScope(),
+    });
+    if (shares === undefined) return;
+    this.#shares = new ConnectionShares(shares);
+    this.on('release', (_error, client: pg.PoolClient) => {
+      const workspaceId = this.#holders.get(client);
+      if (workspaceId === undefined) return;
+      this.#holders.delete(client);
+      this.#shares?.giveBack(workspaceId);
     });
   }
 
@@ -74,7 +88,34 @@ export class ScopedPool extends pg.Pool {
   override connect(): Promise<pg.PoolClient>;
   override connect(callback: PoolCallback): void;
   override connect(callback?: PoolCallback): Promise<pg.PoolClient> | void {
+    const scope = currentScope();
+    if (this.#shares !== undefined && scope?.kind === 'workspace') {
+      if (callback !== undefined) {
+        this.#connectInLine(this.#shares, scope.workspaceId, inThisScope(callback));
+        return undefined;
+      }
+      return new Promise((resolve, reject) => {
+        this.connect((error, client) => {
+          if (client === undefined) reject(error ?? new Error('the pool gave no connection'));
+          else resolve(client);
+        });
+      });
+    }
     return callback === undefined ? super.connect() : super.connect(inThisScope(callback));
+  }
+
+  #connectInLine(shares: ConnectionShares, workspaceId: string, callback: PoolCallback): void {
+    shares.take(workspaceId, (refusal) => {
+      if (refusal !== undefined) {
+        callback(refusal, undefined, () => undefined);
+        return;
+      }
+      super.connect((error, client, release) => {
+        if (client === undefined) shares.giveBack(workspaceId);
+        else this.#holders.set(client, workspaceId);
+        callback(error, client, release);
+      });
+    });
   }
 }
 

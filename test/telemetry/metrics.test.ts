@@ -208,7 +208,7 @@ test('they say what happened', async () => {
   expect(valuesOf(families, 'tracewell_ingest_runs_total', 'outcome')).toEqual(['accepted', 'refused']);
   expect(valuesOf(families, 'tracewell_ingest_rejected_total', 'reason')).toEqual(['start_time']);
   const pools = (families.get('tracewell_db_pool_used')?.series ?? []).map(({ labels }) => labels['pool']);
-  expect(pools.sort()).toEqual(['ingest', 'reads', 'writes']);
+  expect(pools.sort()).toEqual(['feed', 'ingest', 'live', 'probe', 'reads', 'writes']);
   const ofWorker = await scrape(worker);
   const jobsPool = ofWorker
     .get('tracewell_db_pool_used')

@@ -38,9 +38,6 @@ const MAX_WAITING_ROWS = 20_000;
 const CLOSED_BY_FLUSH = 'live';
 const LAST_TRIES = 3;
 const NO_PARTITION = '23514';
-const LOCK_NOT_AVAILABLE = '55P03';
-
-const mayPass = (error: unknown): boolean => isTransient(error) || sqlState(error) === LOCK_NOT_AVAILABLE;
 
 /** One row, and what of it is not written yet. */
 interface Entry {
@@ -188,7 +185,7 @@ export class ContentReadLog implements ContentReads {
     try {
       await store.save(rows);
     } catch (error) {
-      if (mayPass(error)) throw error;
+      if (isTransient(error)) throw error;
       // The month has no partition where no worker has run for long.
       if (sqlState(error) === NO_PARTITION) await partitions.ensure(clock.now());
       else if (rows.length === 1) {
@@ -203,7 +200,7 @@ export class ContentReadLog implements ContentReads {
     try {
       await this.#deps.store.save([row]);
     } catch (error) {
-      if (mayPass(error)) throw error;
+      if (isTransient(error)) throw error;
       this.#deps.log.error({ err: error, requestId: row.requestId }, 'a content read cannot be recorded');
     }
   }

@@ -1,8 +1,12 @@
 /**
  * The hub: hands what the feed reader reads to every stream that is interested. Streams with the same interest share
- * their events; a stream that cannot keep up reads the log by itself and harms nobody.
+ * their events; a stream that cannot keep up reads the log by itself and harms nobody. Interests that are served together
+ * are a lane: one whose events take long to make is waited for only shortly, and one whose events cannot be made leaves
+ * its streams to the log.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../platform/clock.js';
+import { isTooSlow, isTransient } from '../platform/db.js';
 import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
@@ -12,7 +16,7 @@ import type { FeedSink } from './feed-reader.js';
 import type { FeedStore } from './feed.store.js';
 import type { FeedRow } from './feed.js';
 import { batchSize, EVENT_BYTES, interestKey, makeEvents, placeEntries } from './live-event.js';
-import type { Interest, LiveEvent, LiveRunSource } from './live-event.js';
+import type { Interest, LiveEvent, LiveRunSource, PlacedEntry } from './live-event.js';
 import { LiveSubscription } from './live-subscription.js';
 import { RecentEvents } from './recent-events.js';
 import type { RecentCapacity } from './recent-events.js';
@@ -27,6 +31,10 @@ export interface HubDeps {
   readonly limits?: SubscriptionLimits;
   /** How long a stream may stay behind after its buffer overflowed. Default 60 s. */
   readonly patienceMs?: number;
+  /** How long the tail waits for slow lanes before it reads on. Default 250 ms. */
+  readonly laneWaitMs?: number;
+  /** How long the events of one batch may take to make. Default 5 s. */
+  readonly batchMs?: number;
   /** After this long, streams that have everything are told their position, so that they never resume from far back. Default 60 s. */
   readonly checkpointMs?: number;
 }
@@ -40,20 +48,36 @@ export interface SubscribeOptions {
 
 interface Group {
   readonly interest: Interest;
+  readonly lane: Lane;
   recent: RecentEvents;
   readonly members: Set<LiveSubscription>;
 }
 
+/** Interests of one workspace whose events are made together, and what has still to be made for them. */
+interface Lane {
+  readonly key: string;
+  readonly workspaceId: string;
+  /** By interest. */
+  readonly groups: Map<string, Group>;
+  waiting: PlacedEntry[];
+  running: Promise<void> | undefined;
+}
+
 const WATCH_MS = 5_000;
 const QUARTER_MEBIBYTE = 256 * 1024;
+const LANE_WAIT_MS = 250;
+const BATCH_MS = 5_000;
+const RETRY_MS = 100;
+/** Entries a slow lane may have waiting before its streams are left to the log. */
+const MAX_WAITING = 100_000;
 /** What all interests together remember, besides what streams have in their buffers. */
 const RECENT: RecentCapacity = { events: 32_768, bytes: 32 * 1024 * 1024 };
 
 export class Hub implements FeedSink {
   readonly #deps: HubDeps;
   readonly #limits: SubscriptionLimits;
-  /** By workspace, then by interest. */
-  readonly #groups = new Map<string, Map<string, Group>>();
+  /** By workspace, then by key. */
+  readonly #lanes = new Map<string, Map<string, Lane>>();
   readonly #onBehind = new Map<LiveSubscription, (error: AppError) => void>();
   readonly #watch: NodeJS.Timeout;
   #claimed: FeedPosition | undefined;
@@ -95,7 +119,7 @@ export class Hub implements FeedSink {
         nowMs: () => this.#deps.clock.now().getTime(),
         reach: () => {
           // Batches that held nothing of the workspace passed it by.
-          group.recent.advance(this.#position('settled'));
+          if (group.lane.running === undefined) group.recent.advance(this.#position('settled'));
           return group.recent.upTo;
         },
         recent: (from, limit) => group.recent.after(from, limit),
@@ -104,7 +128,7 @@ export class Hub implements FeedSink {
         onEnd: () => {
           group.members.delete(stream);
           this.#onBehind.delete(stream);
-          if (group.members.size === 0) this.#dropGroup(interest.workspaceId, key, group);
+          if (group.members.size === 0) this.#dropGroup(key, group);
         },
       },
       after,
@@ -119,16 +143,19 @@ export class Hub implements FeedSink {
     this.#claimed = laterOf(this.#position('claimed'), upTo);
     const byWorkspace = new Map<string, FeedRow[]>();
     for (const row of rows) {
-      if (!this.#groups.has(row.workspaceId)) continue;
+      if (!this.#lanes.has(row.workspaceId)) continue;
       const own = byWorkspace.get(row.workspaceId);
       if (own === undefined) byWorkspace.set(row.workspaceId, [row]);
       else own.push(row);
     }
-    await Promise.all(
-      [...byWorkspace].map(([workspaceId, own]) =>
-        inWorkspace(workspaceId, () => this.#deliverWorkspace(workspaceId, own)),
-      ),
-    );
+    const running: Promise<void>[] = [];
+    for (const [workspaceId, own] of byWorkspace) {
+      const entries = placeEntries(own);
+      for (const lane of this.#lanes.get(workspaceId)?.values() ?? []) {
+        running.push(this.#enqueue(lane, entries));
+      }
+    }
+    if (running.length > 0) await this.#waitFor(Promise.all(running));
     this.#settled = laterOf(this.#position('settled'), upTo);
   }
 
@@ -137,8 +164,9 @@ export class Hub implements FeedSink {
     this.#claimed = to;
     this.#settled = to;
     if (first) return;
-    for (const groups of this.#groups.values()) {
-      for (const group of groups.values()) group.recent = new RecentEvents(to);
+    for (const lane of this.#allLanes()) {
+      lane.waiting = [];
+      for (const group of lane.groups.values()) group.recent = new RecentEvents(to);
     }
     for (const stream of this.#onBehind.keys()) stream.restart(to);
   }
@@ -147,7 +175,10 @@ export class Hub implements FeedSink {
   checkpoint(): void {
     this.#lastCheckpointMs = this.#deps.clock.now().getTime();
     const ready: LiveEvent = { kind: 'Ready', position: this.#position('settled'), bytes: EVENT_BYTES };
-    for (const stream of this.#onBehind.keys()) stream.checkpoint(ready);
+    for (const lane of this.#allLanes()) {
+      if (lane.running !== undefined) continue;
+      for (const { members } of lane.groups.values()) for (const stream of members) stream.checkpoint(ready);
+    }
   }
 
   /** Ends all streams without an error. */
@@ -157,32 +188,85 @@ export class Hub implements FeedSink {
     for (const stream of [...this.#onBehind.keys()]) void stream.return();
   }
 
-  /** If a batch fails the rest is retried with everything before it; streams ignore what they have. Interests that nobody
-   * follows closely right now are served too: their streams will read it from memory. */
-  async #deliverWorkspace(workspaceId: string, rows: readonly FeedRow[]): Promise<void> {
-    const entries = placeEntries(rows);
-    for (let start = 0; start < entries.length;) {
-      const groups = [...(this.#groups.get(workspaceId)?.values() ?? [])];
-      if (groups.length === 0) return;
-      const interests = groups.map(({ interest }) => interest);
-      const size = batchSize(...interests);
-      const batch = entries.slice(start, start + size);
-      const upTo = batch.at(-1)?.position;
-      const events = await makeEvents(this.#deps.runs, workspaceId, batch, interests);
-      const capacity = this.#recentCapacity();
-      for (const { interest, members, recent } of groups) {
-        const own = events.get(interest) ?? [];
-        // Together with the pushes: a stream that joins is pushed what lies behind `upTo`.
-        if (upTo !== undefined) recent.append(own, upTo, capacity);
-        for (const stream of members) stream.push(own);
+  /** Resolves when the lane has nothing more to do. Never rejects. */
+  #enqueue(lane: Lane, entries: readonly PlacedEntry[]): Promise<void> {
+    if (lane.waiting.length + entries.length > MAX_WAITING && lane.waiting.length > 0) {
+      this.#leaveToLog(lane, new Error('too much is waiting'));
+    } else for (const entry of entries) lane.waiting.push(entry);
+    if (lane.waiting.length > 0) lane.running ??= inWorkspace(lane.workspaceId, () => this.#runLane(lane));
+    return lane.running ?? Promise.resolve();
+  }
+
+  async #runLane(lane: Lane): Promise<void> {
+    const { batchMs = BATCH_MS } = this.#deps;
+    let failingSince: number | undefined;
+    while (lane.waiting.length > 0 && lane.groups.size > 0 && !this.#closed) {
+      try {
+        await this.#deliverBatch(lane, batchMs);
+        failingSince = undefined;
+      } catch (error) {
+        failingSince ??= performance.now();
+        // A connection that was lost is there again at once; all streams reading for themselves would cost far more.
+        const passes = isTransient(error) && !isTooSlow(error) && performance.now() - failingSince < batchMs;
+        if (passes) await sleep(RETRY_MS);
+        else this.#leaveToLog(lane, error);
       }
-      start += size;
     }
+    lane.waiting = [];
+    lane.running = undefined;
+  }
+
+  /** Interests that nobody follows closely right now are served too: their streams will read it from memory. */
+  async #deliverBatch(lane: Lane, batchMs: number): Promise<void> {
+    const groups = [...lane.groups.values()];
+    const interests = groups.map(({ interest }) => interest);
+    const { waiting } = lane;
+    const batch = waiting.slice(0, batchSize(...interests));
+    const upTo = batch.at(-1)?.position;
+    const making = makeEvents(this.#deps.runs, lane.workspaceId, batch, interests);
+    const events = await inTime(making, batchMs);
+    // The log began anew, or the lane was given up: its streams read this themselves.
+    if (lane.waiting !== waiting || upTo === undefined) return;
+    waiting.splice(0, batch.length);
+    const capacity = this.#recentCapacity();
+    for (const { interest, members, recent } of groups) {
+      const own = events.get(interest) ?? [];
+      // Together with the pushes: a stream that joins is pushed what lies behind `upTo`.
+      recent.append(own, upTo, capacity);
+      for (const stream of members) stream.push(own);
+    }
+  }
+
+  /** What was not handed out is in the log, up to what is being read now. */
+  #leaveToLog(lane: Lane, error: unknown): void {
+    const { workspaceId } = lane;
+    this.#deps.log.warn(
+      { err: error, workspaceId },
+      'live events could not be made, subscribers read the log',
+    );
+    lane.waiting = [];
+    for (const group of lane.groups.values()) {
+      const from = group.recent.upTo;
+      group.recent = new RecentEvents(laterOf(this.#claimed ?? from, from));
+      for (const stream of group.members) stream.leave(from);
+    }
+  }
+
+  async #waitFor(work: Promise<unknown>): Promise<void> {
+    const enough = new AbortController();
+    const { laneWaitMs = LANE_WAIT_MS } = this.#deps;
+    const patience = sleep(laneWaitMs, undefined, { signal: enough.signal }).catch(() => undefined);
+    await Promise.race([work, patience]);
+    enough.abort();
+  }
+
+  *#allLanes(): Iterable<Lane> {
+    for (const lanes of this.#lanes.values()) yield* lanes.values();
   }
 
   #recentCapacity(): RecentCapacity {
     let interests = 0;
-    for (const groups of this.#groups.values()) interests += groups.size;
+    for (const { groups } of this.#allLanes()) interests += groups.size;
     return { events: RECENT.events / Math.max(interests, 8), bytes: RECENT.bytes / Math.max(interests, 8) };
   }
 
@@ -208,23 +292,34 @@ export class Hub implements FeedSink {
   }
 
   #group(interest: Interest, key: string): Group {
-    const groups = this.#groups.get(interest.workspaceId) ?? new Map<string, Group>();
-    this.#groups.set(interest.workspaceId, groups);
+    const lane = this.#lane(interest);
     // What is being handed out may pass the new interest by; its streams read that from the log.
-    const group = groups.get(key) ?? {
+    const group = lane.groups.get(key) ?? {
       interest,
+      lane,
       members: new Set(),
       recent: new RecentEvents(this.#position('claimed')),
     };
-    groups.set(key, group);
+    lane.groups.set(key, group);
     return group;
   }
 
-  #dropGroup(workspaceId: string, key: string, group: Group): void {
-    const groups = this.#groups.get(workspaceId);
-    if (groups?.get(key) !== group) return;
-    groups.delete(key);
-    if (groups.size === 0) this.#groups.delete(workspaceId);
+  /** A filter that the database is asked about may be costly: those who have it are served apart from all others. */
+  #lane({ workspaceId, filter }: Interest): Lane {
+    const lanes = this.#lanes.get(workspaceId) ?? new Map<string, Lane>();
+    this.#lanes.set(workspaceId, lanes);
+    const key = filter === undefined || filter.test !== undefined ? '' : JSON.stringify(filter.filters);
+    const lane = lanes.get(key) ?? { key, workspaceId, groups: new Map(), waiting: [], running: undefined };
+    lanes.set(key, lane);
+    return lane;
+  }
+
+  #dropGroup(key: string, { lane, interest }: Group): void {
+    lane.groups.delete(key);
+    const lanes = this.#lanes.get(interest.workspaceId);
+    if (lane.groups.size > 0 || lanes?.get(lane.key) !== lane) return;
+    lanes.delete(lane.key);
+    if (lanes.size === 0) this.#lanes.delete(interest.workspaceId);
   }
 
   #position(which: 'claimed' | 'settled'): FeedPosition {
@@ -233,5 +328,17 @@ export class Hub implements FeedSink {
       throw new AppError('UNAVAILABLE', 'Live events are not available right now.');
     }
     return position;
+  }
+}
+
+async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`took longer than ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -12,8 +12,9 @@
  * | level   | yes                      | the buffer                         |
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isTransient } from '../platform/db.js';
+import { isTooSlow, isTransient } from '../platform/db.js';
 import { inWorkspace } from '../platform/db-scope.js';
+import { findAppError } from '../platform/errors.js';
 import { trustedScope } from '../tenancy/principal.js';
 import { comparePositions, isTrimmed, laterOf, wholeRow } from './feed-position.js';
 import type { FeedPosition } from './feed-position.js';
@@ -151,6 +152,22 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
     this.#behindSinceMs ??= nowMs();
   }
 
+  /**
+   * The hub's part: what lies behind `from` was not pushed and is in the log. What was pushed before is still handed
+   * out, and nothing is read twice for it.
+   */
+  leave(from: FeedPosition): void {
+    if (!this.joined) return;
+    if (this.#isLevel()) {
+      this.#ready.push(...this.#buffer);
+      this.#readTo = laterOf(laterOf(this.#readTo, this.#buffer.at(-1)?.position ?? this.#delivered), from);
+    } else this.#readTo = laterOf(this.#readTo, this.#delivered);
+    this.#clearBuffer();
+    this.#joined = false;
+    this.#behindSinceMs ??= this.#deps.nowMs();
+    this.#serve();
+  }
+
   /** The log starts anew at `to`: what was not handed out may be lost, and the subscriber is told so. */
   restart(to: FeedPosition): void {
     if (this.#ended) return;
@@ -226,8 +243,11 @@ export class LiveSubscription implements AsyncIterableIterator<LiveEvent, undefi
       try {
         await this.#readOn();
       } catch (error) {
-        // A database that is away is waited for, like the tail does; what was read is kept.
-        if (isTransient(error)) {
+        // A database that is away is waited for, like the tail does, and so is what may be there soon, for as long as
+        // the hub has patience; what was read is kept.
+        const overloaded = isTooSlow(error) || findAppError(error)?.retryAfterSeconds !== undefined;
+        if (overloaded) this.#behindSinceMs ??= this.#deps.nowMs();
+        if (overloaded || isTransient(error)) {
           await sleep(RETRY_MS, undefined, { signal: this.#ending.signal }).catch(() => undefined);
         } else this.#end(error instanceof Error ? error : new Error(String(error)));
       }

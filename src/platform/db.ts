@@ -122,12 +122,19 @@ export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
+const QUERY_CANCELED = '57014';
+/** Conditions that pass by themselves, beside those: a lock of somebody else's, a full disk, a database that is slow now. */
+const PASSING = new Set(['55P03', '53100', QUERY_CANCELED]);
+
+/** Whether a statement ran out of its time. A write may be lucky next time; a query most likely runs out of it again. */
+export const isTooSlow = (error: unknown): boolean => sqlState(error) === QUERY_CANCELED;
+
 /** Whether the database could not be reached or asked us to come back, so that the same work may succeed later. */
 export function isTransient(error: unknown): boolean {
   const state = sqlState(error);
   // 28P01: a server that is just going down or coming up also refuses right passwords, for an instant.
   if (state === '28P01') return true;
-  if (state !== undefined && (RETRYABLE.has(state) || state === '53100' || state === '57014')) return true;
+  if (state !== undefined && (RETRYABLE.has(state) || PASSING.has(state))) return true;
   if (state !== undefined && /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/.test(state)) return true;
   return (
     error instanceof Error &&

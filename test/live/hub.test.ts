@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { AppError } from '../../src/platform/errors.js';
 import { decodeCursor, encodeCursor } from '../../src/live/feed-position.js';
 import type { FeedPosition } from '../../src/live/feed-position.js';
 import { FEED_TOPIC } from '../../src/live/feed.js';
@@ -12,6 +13,7 @@ import {
   doorbells,
   follow,
   noDoorbell,
+  plainRuns,
   projectInterest,
   runIdOf,
   startNode,
@@ -303,6 +305,98 @@ describe('slow subscribers', () => {
     expect(node.hub.size).toBe(0);
     const resumed = await follow(node, projectInterest(world), first?.position);
     expect((await take(resumed, 29)).map(runIdOf)).toEqual(ids(runs.slice(1)));
+  });
+});
+
+describe('filters that the database is asked about', () => {
+  const MATCH_ALL = { filters: {}, needs: { content: false, feedback: false }, test: undefined };
+  /** What asking does; undefined: it is answered. */
+  let trouble: (() => Promise<never>) | undefined;
+  let asked: number;
+
+  beforeEach(async () => {
+    await node.close();
+    trouble = undefined;
+    asked = 0;
+    node = await startNode(database.url, doorbells.Postgres(database.url), {
+      batchMs: 300,
+      runs: (pool) => ({
+        ...plainRuns(pool),
+        matchingIds: (_scope, _filters, runs) => {
+          asked += 1;
+          return trouble?.() ?? Promise.resolve(new Set(runs.map(({ runId }) => runId)));
+        },
+      }),
+    });
+  });
+
+  test('and that hangs hold up nobody else, and miss nothing once it answers', async () => {
+    const [costly, plain, elsewhere] = [
+      projectInterest(world, { filter: MATCH_ALL }),
+      projectInterest(world),
+      newWorld(),
+    ];
+    const affected = await follow(node, costly);
+    const neighbours = [await follow(node, plain), await follow(node, projectInterest(elsewhere))];
+    const release: (() => void)[] = [];
+    trouble = () => new Promise((_resolve, reject) => release.push(() => reject(new Error('released'))));
+    const [own, other] = [newRuns(5), newRuns(5)];
+    const seen = Promise.all(neighbours.map((stream) => take(stream, 5)));
+    for (const [index, run] of own.entries()) {
+      await write([run]);
+      await write([other[index] as ArrangedRun], elsewhere);
+    }
+    expect((await seen).map((events) => events.map(runIdOf))).toEqual([ids(own), ids(other)]);
+    // Nothing has been answered: the first question still hangs.
+    expect(asked).toBeGreaterThan(0);
+    trouble = undefined;
+    const rest = take(affected, 6);
+    for (const letGo of release.splice(0)) letGo();
+    const last = newRun();
+    await write([last]);
+    expect((await rest).map(runIdOf)).toEqual(ids([...own, last]));
+  });
+
+  test('and that fails hold up nobody else, and miss nothing once it answers', async () => {
+    const affected = await follow(node, projectInterest(world, { filter: MATCH_ALL }));
+    const elsewhere = newWorld();
+    const neighbour = await follow(node, projectInterest(elsewhere));
+    trouble = () => Promise.reject(new AppError('UNAVAILABLE', 'The search index is catching up.'));
+    const own = newRuns(3);
+    const seen = take(affected, own.length + 1);
+    await write(own);
+    // More than the tail reads at once.
+    const other = newRuns(250);
+    const all = take(neighbour, other.length);
+    await write(other, elsewhere);
+    expect((await all).map(runIdOf)).toEqual(ids(other));
+    await eventually(() => expect(affected.behindSinceMs).toBeDefined());
+    trouble = undefined;
+    const last = newRun();
+    await write([last]);
+    expect((await seen).map(runIdOf)).toEqual(ids([...own, last]));
+    void affected.next();
+    await eventually(() => expect([affected.joined, affected.behindSinceMs]).toEqual([true, undefined]));
+  });
+
+  test('for ever end their own subscribers, who may come back', async () => {
+    await node.close();
+    const closed: string[] = [];
+    node = await startNode(database.url, doorbells.Postgres(database.url), {
+      patienceMs: 200,
+      runs: (pool) => ({
+        ...plainRuns(pool),
+        matchingIds: () => Promise.reject(Object.assign(new Error('canceling statement'), { code: '57014' })),
+      }),
+    });
+    const stream = await node.hub.subscribe(projectInterest(world, { filter: MATCH_ALL }), {
+      after: undefined,
+      onBehind: ({ code }) => closed.push(code),
+    });
+    const outcome = take(stream, 1).catch((error: unknown) => error);
+    await write([newRun()]);
+    expect(await outcome).toMatchObject({ code: 'UNAVAILABLE', retryAfterSeconds: 10 });
+    expect(closed).toEqual(['UNAVAILABLE']);
   });
 });
 

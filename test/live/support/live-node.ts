@@ -54,7 +54,7 @@ export interface LiveNode {
 export async function startNode(
   url: string,
   doorbell: Doorbell,
-  options: Partial<Pick<HubDeps, 'limits' | 'patienceMs'>> & {
+  options: Partial<Pick<HubDeps, 'limits' | 'patienceMs' | 'batchMs'>> & {
     runs?: (pool: pg.Pool) => LiveRunSource;
     clock?: Clock;
   } = {},
@@ -105,7 +105,7 @@ export async function startNode(
 }
 
 /** Runs by id without filters. */
-const plainRuns = (pool: pg.Pool): LiveRunSource => ({
+export const plainRuns = (pool: pg.Pool): LiveRunSource => ({
   findByIds: async (scope, ids, selection) => {
     const { rows } = await pool.query<RunRow>(
       `select ${selectList(selection)} from runs r where workspace_id = $1 and id = any($2)`,

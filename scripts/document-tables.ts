@@ -24,6 +24,7 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   UNPROCESSABLE: 'Understood, but it cannot be stored as it is.',
   UNSUPPORTED_MEDIA_TYPE: 'A content type or encoding this path does not take.',
   IDEMPOTENCY_MISMATCH: 'An idempotency key was used before with another input.',
+  TIMEOUT: 'It took too long and was given up. Ask for less; the same again would take as long.',
   UNAVAILABLE: 'Overloaded, stopping, or the database is away. Wait for `Retry-After`.',
 };
 

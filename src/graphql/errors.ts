@@ -4,8 +4,8 @@
  */
 import { GraphQLError } from 'graphql';
 import type { GraphQLFormattedError } from 'graphql';
-import { isTransient, isUnstorableText } from '../platform/db.js';
-import { AppError, ERROR_CODES, findAppError, unstorableText } from '../platform/errors.js';
+import { isTooSlow, isTransient, isUnstorableText } from '../platform/db.js';
+import { AppError, ERROR_CODES, findAppError, tooSlow, unstorableText } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
 import { DOCUMENT_NOT_FOUND } from './trusted-documents.js';
@@ -32,13 +32,14 @@ const ARGUMENT_COMPLAINT = /^Argument "[^"]+" (of|has) /;
 const SUGGESTION = / ?Did you mean .+\?$/s;
 
 /**
- * The refusal an error stands for. A database that is away is one: the same request may succeed shortly; a text that
- * cannot be stored or looked for is another.
+ * The refusal an error stands for. A database that is away is one: the same request may succeed shortly; a query that
+ * runs out of its time and a text that cannot be stored or looked for are others.
  */
 export function refusalOf(error: unknown): AppError | undefined {
   const refusal = findAppError(error);
   if (refusal !== undefined) return refusal;
   for (let current: unknown = error, depth = 0; current instanceof Error && depth < 10; depth += 1) {
+    if (isTooSlow(current)) return tooSlow(error);
     if (isTransient(current)) {
       return new AppError('UNAVAILABLE', 'The database did not answer in time. Try again shortly.', {
         cause: error,
@@ -78,7 +79,9 @@ export class ErrorPresenter {
   #format(error: object, site: ErrorSite): GraphQLFormattedError {
     const refusal = refusalOf(error);
     if (refusal !== undefined) {
-      if (refusal.code === 'UNAVAILABLE') this.#log.warn({ err: refusal, ...site }, 'operation turned away');
+      if (refusal.code === 'UNAVAILABLE' || refusal.code === 'TIMEOUT') {
+        this.#log.warn({ err: refusal, ...site }, 'operation turned away');
+      }
       return { message: refusal.message, ...placeOf(error), extensions: refusalExtensions(refusal) };
     }
     const complaint = complaintOf(error);

@@ -189,10 +189,11 @@ function operationPlugin(
               setAll(response.http.headers, rateLimitHeaders('cost', cost));
             }
           }
-          const refusal = raised.map(refusalOf).find((found) => found?.retryAfterSeconds !== undefined);
+          const refusal = raised.map(refusalOf).find((found) => found !== undefined && spoilsAll(found));
           // With part of the data there, a retry of the whole would repeat what succeeded.
           if (refusal === undefined || hasData(result.data)) return;
           response.http.status = refusal.status;
+          if (refusal.retryAfterSeconds === undefined) return;
           response.http.headers.set('retry-after', String(refusal.retryAfterSeconds));
         },
       });
@@ -233,6 +234,10 @@ function nameOperation(principal: Principal | undefined, definition: OperationDe
   principal.operation.via = 'graphql';
   principal.operation.name = describeOperation(definition);
 }
+
+/** Of an overloaded gateway or a query that is too slow, clients and balancers learn by the status. */
+const spoilsAll = ({ code, retryAfterSeconds }: AppError): boolean =>
+  retryAfterSeconds !== undefined || code === 'TIMEOUT';
 
 function hasData(data: unknown): boolean {
   return typeof data === 'object' && data !== null && Object.values(data).some((value) => value !== null);
@@ -332,13 +337,9 @@ async function answer(
   const controller = new AbortController();
   const timer = setTimeout(() => {
     controller.abort(
-      new AppError(
-        'UNAVAILABLE',
-        `The operation took longer than ${deadlineMs / 1_000} s and was given up.`,
-        {
-          details: { deadlineMs },
-        },
-      ),
+      new AppError('TIMEOUT', `The operation took longer than ${deadlineMs / 1_000} s and was given up.`, {
+        details: { deadlineMs },
+      }),
     );
   }, deadlineMs);
   timer.unref();

@@ -1,9 +1,10 @@
 /** Failures as HTTP answers: `{detail, error, ...}` for refusals, an id for faults, Retry-After where it helps. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { isTransient, isUnstorableText } from '../platform/db.js';
-import { AppError, findAppError, unstorableText } from '../platform/errors.js';
+import { isTooSlow, isTransient, isUnstorableText } from '../platform/db.js';
+import { AppError, findAppError, tooSlow, unstorableText } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Metrics } from '../platform/metrics.js';
+import type { RateClass } from './ports.js';
 
 interface ErrorBody {
   readonly detail: string;
@@ -17,7 +18,7 @@ export function installErrorHandling(app: FastifyInstance, deps: { ids: Ids; met
     reply.code(404).send({ detail: 'Path not found.', error: 'NOT_FOUND' }),
   );
   app.setErrorHandler((error, request, reply) => {
-    const refusal = findAppError(error) ?? refusalOf(error);
+    const refusal = findAppError(error) ?? refusalOf(error, request.routeOptions.config.rateClass);
     if (refusal !== undefined) return sendRefusal(refusal, request, reply, deps.metrics);
     const errorId = deps.ids.uuid();
     request.log.error({ err: error, errorId }, 'request failed');
@@ -32,8 +33,10 @@ function sendRefusal(
   reply: FastifyReply,
   metrics: Metrics,
 ): FastifyReply {
-  if (refusal.code === 'UNAVAILABLE') {
-    if (isTransient(refusal.cause)) metrics.ingestShed.inc({ reason: 'database' });
+  if (refusal.code === 'UNAVAILABLE' || refusal.code === 'TIMEOUT') {
+    if (refusal.code === 'UNAVAILABLE' && isTransient(refusal.cause)) {
+      metrics.ingestShed.inc({ reason: 'database' });
+    }
     request.log.warn({ err: refusal }, 'request turned away');
   }
   if (refusal.code === 'UNAUTHENTICATED' || refusal.code === 'FORBIDDEN') {
@@ -54,8 +57,9 @@ function sendRefusal(
 const sayNotFound = (message: string): string =>
   message.includes('not found') ? message : `${message} (not found)`;
 
-/** What the server itself or the database says in its own way. */
-function refusalOf(error: unknown): AppError | undefined {
+/** What the server itself or the database says in its own way. Clients send again what was not taken in, and should. */
+function refusalOf(error: unknown, rateClass: RateClass | 'free' | undefined): AppError | undefined {
+  if (isTooSlow(error) && rateClass !== 'ingest') return tooSlow(error);
   if (isTransient(error)) {
     return new AppError('UNAVAILABLE', 'The database cannot be reached at this moment. Try again shortly.', {
       cause: error,

@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   UNPROCESSABLE: 422,
   UNSUPPORTED_MEDIA_TYPE: 415,
   IDEMPOTENCY_MISMATCH: 422,
+  TIMEOUT: 422,
   UNAVAILABLE: 503,
 } as const;
 
@@ -76,6 +77,10 @@ export const unstorableText = (cause: unknown): AppError =>
   new AppError('BAD_USER_INPUT', 'A text has a NUL character (\\u0000) in it, which cannot be stored.', {
     cause,
   });
+
+/** Of a query that ran out of its time. Not to be sent again as it is: it would, and load the database once more. */
+export const tooSlow = (cause: unknown): AppError =>
+  new AppError('TIMEOUT', 'The query took too long and was given up. Ask for less at once.', { cause });
 
 /** For the default branch of an exhaustive switch. */
 export function assertNever(value: never): never {

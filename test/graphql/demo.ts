@@ -216,6 +216,7 @@ export class DemoResolver {
     if (how === 'wrapped') throw new Error('outer', { cause: new AppError('NOT_FOUND', 'Gone.') });
     if (how === 'limit') throw new AppError('RATE_LIMITED', 'Slow down.', { retryAfterSeconds: 7 });
     if (how === 'database') throw Object.assign(new Error('terminating connection'), { code: '57P01' });
+    if (how === 'statement') throw Object.assign(new Error('canceling statement'), { code: '57014' });
     if (how === 'string') throw 'select * from secrets';
     if (how === 'anonymous') return requirePrincipal({ ...context, principal: undefined }).keyId;
     throw new Error('relation "secrets" does not exist');

@@ -158,6 +158,9 @@ test('a lost database and a used-up allowance set status and Retry-After, unless
   const lost = await server.post({ query: '{ fail(how: "database") }' });
   expect([lost.status, lost.headers.get('retry-after')]).toEqual([503, '10']);
   expect(lost.body.errors?.[0]?.extensions).toEqual({ code: 'UNAVAILABLE', retryAfterSeconds: 10 });
+  const slow = await server.post({ query: '{ fail(how: "statement") }' });
+  expect([slow.status, slow.headers.get('retry-after')]).toEqual([422, null]);
+  expect(slow.body.errors?.[0]?.extensions).toEqual({ code: 'TIMEOUT' });
   const limited = await server.post({ query: '{ fail(how: "limit") }' });
   expect([limited.status, limited.headers.get('retry-after')]).toEqual([429, '7']);
   const partial = await server.post({ query: '{ hello fail(how: "limit") }' });
@@ -166,8 +169,8 @@ test('a lost database and a used-up allowance set status and Retry-After, unless
 
 test('an operation past its deadline is given up and its signal aborted', async () => {
   const answer = await server.post({ query: '{ slow }' });
-  expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '10']);
-  expect(answer.body.errors?.[0]?.extensions).toMatchObject({ code: 'UNAVAILABLE', deadlineMs: 300 });
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([422, null]);
+  expect(answer.body.errors?.[0]?.extensions).toMatchObject({ code: 'TIMEOUT', deadlineMs: 300 });
 });
 
 test('variables, operations and names that are wrong get GraphQL messages without suggestions', async () => {

@@ -65,6 +65,7 @@ const RARE: ReadonlySet<string> = new Set([
   'READ_CONNECTIONS',
   'TRUSTED_DOCUMENTS_FILE',
   'TRUSTED_DOCUMENTS_ONLY',
+  'TRUSTED_PROXIES',
 ]);
 
 const settingsTable = (isWanted: (name: string) => boolean): string =>

@@ -3,6 +3,7 @@
  * process exits with 78. The parsed value is frozen; services get the numbers they need, never the whole.
  */
 import { z } from 'zod';
+import { isRange } from './platform/network.js';
 import { Secret } from './platform/secret.js';
 import type { ExportSettings } from './platform/telemetry-export.js';
 
@@ -121,7 +122,14 @@ const settings = z.object({
   MAX_CONNECTIONS_PER_ADDRESS: count(100_000)
     .default(1_000)
     .describe(
-      'Connections one client address (IPv6: /64) may hold open at a gateway; above it 503. A balancer counts as one client.',
+      'Connections one client address (IPv6: /64) may hold open at a gateway; above it 503. Those of trusted proxies do not count.',
+    ),
+  TRUSTED_PROXIES: z
+    .string()
+    .refine((text) => listOf(text).every(isRange), 'must be a list of addresses or CIDRs')
+    .optional()
+    .describe(
+      'Balancers in front of the gateway, e.g. `10.0.0.5,172.16.0.0/12`: who a client is, and under which host, is taken from their X-Forwarded headers.',
     ),
   FEED_RETENTION_HOURS: count(24 * 90)
     .default(24)
@@ -179,6 +187,8 @@ export interface Config {
     readonly port: number;
     readonly publicUrl: string | undefined;
     readonly connectionsPerAddress: number;
+    /** Addresses and CIDRs. */
+    readonly trustedProxies: readonly string[];
   };
   readonly workers: { readonly port: number };
   /** `url` is undefined where the embedded Postgres is to be used. */
@@ -245,6 +255,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       port: s.PORT,
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       connectionsPerAddress: s.MAX_CONNECTIONS_PER_ADDRESS,
+      trustedProxies: listOf(s.TRUSTED_PROXIES),
     },
     workers: { port: s.WORKER_PORT },
     database: { url: secret(s.DATABASE_URL), role: s.DATABASE_ROLE, readConnections: s.READ_CONNECTIONS },

@@ -21,6 +21,7 @@ import { Hub } from './live/hub.js';
 import { LiveService } from './live/live.service.js';
 import { SocketServer } from './graphql/socket-server.js';
 import type { Lifecycle } from './platform/lifecycle.js';
+import { trustOf } from './platform/network.js';
 import { datasetFileRoutes } from './rest/dataset-files.routes.js';
 import { datasetRoutes } from './rest/datasets.routes.js';
 import { exampleRoutes, exampleUploadRoutes, ExampleWriterOut } from './rest/examples.routes.js';
@@ -88,7 +89,11 @@ async function mountGraphql(server: HttpServer, app: App, api: Api, lifecycle: L
   lifecycle.onStop('graphql', () => handler.stop());
 }
 
-function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle): void {
+function startLive(
+  server: HttpServer,
+  { app, api, config }: { app: App; api: Api; config: Config },
+  lifecycle: Lifecycle,
+): void {
   const { clock, log, doorbell } = app;
   const { registry } = app.metrics;
   const { tail, replay, liveRuns } = createLiveReading(app, app.indexer);
@@ -103,6 +108,7 @@ function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle)
     clock,
     log,
     stringify: stringifyWithRawJson,
+    trust: trustOf(config.gateway.trustedProxies),
   });
   sockets.attach(server.app.server);
   reader.start();
@@ -112,7 +118,7 @@ function startLive(server: HttpServer, app: App, api: Api, lifecycle: Lifecycle)
 
 /** Built and wired, not listening yet. Registers how everything stops. */
 export async function createGateway(app: App, config: Config, lifecycle: Lifecycle): Promise<HttpServer> {
-  const { publicUrl } = config.gateway;
+  const { publicUrl, trustedProxies } = config.gateway;
   const { file, requiredFor } = config.trustedDocuments;
   const trusted = file === undefined ? NO_TRUSTED_DOCUMENTS : loadTrustedDocuments(file, requiredFor);
   const api = createApi(app, publicUrl, trusted);
@@ -126,6 +132,7 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
       maxInFlightBytes: config.ingest.maxInFlightBytes,
       connectionsPerAddress: config.gateway.connectionsPerAddress,
     },
+    trustedProxies,
     ready: readiness({
       database: databaseCheck(app.probe),
       migrations: migrationsCheck(app.probe, newestMigration()),
@@ -134,6 +141,6 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
   });
   await mountGraphql(server, app, api, lifecycle);
   lifecycle.onStop('http', () => server.drain(), 15_000);
-  startLive(server, app, api, lifecycle);
+  startLive(server, { app, api, config }, lifecycle);
   return server;
 }

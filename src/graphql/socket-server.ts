@@ -23,6 +23,8 @@ import type { Clock } from '../platform/clock.js';
 import { inWorkspace } from '../platform/db-scope.js';
 import { AppError, findAppError } from '../platform/errors.js';
 import type { Logger } from '../platform/log.js';
+import { clientAddress } from '../platform/network.js';
+import type { Trust } from '../platform/network.js';
 import type { Authenticator, Credentials } from '../tenancy/authenticator.js';
 import type { Principal } from '../tenancy/principal.js';
 import type { LiveContext } from '../live/live.resolver.js';
@@ -48,6 +50,8 @@ export interface SocketServerDeps {
    * always, and so may whoever sends no Origin: only browsers do, and they cannot leave it out.
    */
   readonly allowedOrigins?: readonly string[];
+  /** Proxies that say where a client is. Default: nobody does. */
+  readonly trust?: Trust;
   readonly path?: string;
   readonly limits?: Partial<SocketLimits>;
   readonly stringify?: (result: FormattedExecutionResult) => string;
@@ -206,7 +210,7 @@ export class SocketServer {
   }
 
   async #connect({ connectionParams, extra: { socket } }: SocketContext): Promise<boolean> {
-    const credentials = credentialsOf(connectionParams ?? {}, socket.request);
+    const credentials = credentialsOf(connectionParams ?? {}, socket.request, this.#deps.trust);
     let principal: Principal;
     try {
       principal = await this.#deps.authenticator.authenticate(credentials);
@@ -398,7 +402,11 @@ export class SocketServer {
 }
 
 /** The key in connectionParams, under the names of the headers or as `apiKey` and `workspaceId`; else the headers. */
-function credentialsOf(params: Readonly<Record<string, unknown>>, request: IncomingMessage): Credentials {
+function credentialsOf(
+  params: Readonly<Record<string, unknown>>,
+  request: IncomingMessage,
+  trust: Trust = () => false,
+): Credentials {
   const given = (...names: string[]): string | undefined => {
     for (const [name, value] of Object.entries(params)) {
       if (names.includes(name.toLowerCase()) && typeof value === 'string') return value;
@@ -412,7 +420,7 @@ function credentialsOf(params: Readonly<Record<string, unknown>>, request: Incom
     apiKey: own ? apiKey : request.headers['x-api-key'],
     authorization: own ? authorization : request.headers.authorization,
     tenantId: given('x-tenant-id', 'workspaceid') ?? request.headers['x-tenant-id'],
-    remoteAddress: request.socket.remoteAddress ?? '',
+    remoteAddress: clientAddress(request, trust),
   };
 }
 

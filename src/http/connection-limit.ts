@@ -1,10 +1,12 @@
 /**
  * How many connections one address may hold open, before anything is read from them: a client that opens thousands and
- * says nothing takes none of the others' place. Behind a balancer every connection is the balancer's.
+ * says nothing takes none of the others' place. Behind a balancer every connection is the balancer's: those of trusted
+ * proxies are not counted, since nothing says yet whose they are.
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { RETRY_AFTER_SECONDS } from '../platform/errors.js';
+import type { Trust } from '../platform/network.js';
 
 type Accept = (this: Server, socket: Socket) => void;
 
@@ -14,19 +16,21 @@ const ANSWER = `HTTP/1.1 503 Service Unavailable\r\nRetry-After: ${RETRY_AFTER_S
 
 export interface ConnectionLimit {
   readonly perAddress: number;
+  readonly isExempt: Trust;
   readonly onRefused: () => void;
 }
 
 /** Call before the server listens and before anybody else listens for its connections. */
-export function limitConnections(server: Server, { perAddress, onRefused }: ConnectionLimit): void {
+export function limitConnections(server: Server, { perAddress, isExempt, onRefused }: ConnectionLimit): void {
   const open = new Map<string, number>();
   // In the place of the server's own listeners, not before them: they would read requests from what is refused.
   const accept = server.listeners('connection') as Accept[];
   server.removeAllListeners('connection');
   server.on('connection', (socket) => {
-    const address = addressGroup(socket.remoteAddress ?? '');
+    const { remoteAddress = '' } = socket;
+    const address = addressGroup(remoteAddress);
     const before = open.get(address) ?? 0;
-    if (before >= perAddress) {
+    if (before >= perAddress && !isExempt(remoteAddress)) {
       onRefused();
       refuse(socket);
       return;

@@ -11,6 +11,7 @@ import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
 import type { Metrics } from '../platform/metrics.js';
+import { trustOf } from '../platform/network.js';
 import { parseTraceparent } from '../platform/telemetry.js';
 import { installAccess } from './access.js';
 import { BodyReader } from './body.js';
@@ -33,6 +34,8 @@ export interface HttpServerOptions {
     /** Open at once from one address. Default: no limit. */
     readonly connectionsPerAddress?: number;
   };
+  /** Addresses and CIDRs of proxies that say who a client is. Default: nobody does. */
+  readonly trustedProxies?: readonly string[];
   /** What a probe of readiness finds, besides draining. */
   readonly ready: () => Promise<Readiness>;
 }
@@ -70,8 +73,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const { log, ids, metrics } = options;
   let draining: Promise<void> | undefined;
   const loggerInstance: FastifyBaseLogger = log;
+  const trust = trustOf(options.trustedProxies ?? []);
   const app: FastifyInstance = fastify({
     loggerInstance,
+    trustProxy: trust,
     // One line per request of our own (installTelemetry) instead of two.
     logController: new LogController({ disableRequestLogging: true }),
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -85,6 +90,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   });
   limitConnections(app.server, {
     perAddress: options.limits.connectionsPerAddress ?? Infinity,
+    isExempt: trust,
     onRefused: () => metrics.ingestShed.inc({ reason: 'connections' }),
   });
   app.decorate('bodies', new BodyReader({ maxInFlightBytes: options.limits.maxInFlightBytes, metrics }));

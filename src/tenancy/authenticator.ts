@@ -9,6 +9,7 @@ import type { Doorbell } from '../platform/doorbell.js';
 import { AppError } from '../platform/errors.js';
 import { isUuid } from '../platform/ids.js';
 import type { Logger } from '../platform/log.js';
+import { networkOf } from '../platform/network.js';
 import { MALFORMED, decideAccess } from './access.js';
 import type { Access, KeyFacts, RequestedWorkspace } from './access.js';
 import { checksumOk, keyMac } from './api-key.js';
@@ -275,14 +276,4 @@ function requestedWorkspace(header: HeaderValue): RequestedWorkspace {
   const value = values[0]?.trim().toLowerCase() ?? '';
   if (value === '') return undefined;
   return isUuid(value) ? value : MALFORMED;
-}
-
-/** The network guesses are counted by: /24 for IPv4 (also when mapped into IPv6), /64 for IPv6. */
-function networkOf(address: string): string {
-  const v4 = /(\d+\.\d+\.\d+)\.\d+$/.exec(address)?.[1];
-  if (v4 !== undefined) return v4;
-  const [head = '', tail] = address.split('::');
-  const groups = head.split(':').filter((group) => group !== '');
-  if (tail !== undefined) while (groups.length < 4) groups.push('0');
-  return groups.slice(0, 4).join(':');
 }

@@ -1,0 +1,95 @@
+/** Who a client is where proxies stand in between, and which web pages may call. */
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { WebSocket } from 'ws';
+import { loadConfig } from '../../src/config.js';
+import { clientAddress, trustOf } from '../../src/platform/network.js';
+import { startHarness } from '../support/harness.js';
+import type { Harness } from '../support/harness.js';
+
+const closers: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+}, 40_000);
+
+async function started(env: Record<string, string>): Promise<Harness> {
+  const harness = await startHarness({ env });
+  closers.push(() => harness.close());
+  return harness;
+}
+
+/** The code a socket is closed with; 0 where its key is accepted. */
+async function socketOf(url: string, key: string, headers: Record<string, string>): Promise<number> {
+  const socket = new WebSocket(url, 'graphql-transport-ws', { headers });
+  closers.push(() => socket.terminate());
+  const closed = once(socket, 'close') as Promise<[number]>;
+  closed.catch(() => undefined);
+  await once(socket, 'open');
+  socket.send(JSON.stringify({ type: 'connection_init', payload: { 'x-api-key': key } }));
+  return Promise.race([closed.then(([code]) => code), once(socket, 'message').then(() => 0)]);
+}
+
+const wrongKey = (index: number): string =>
+  `wrong-key-${String(index).padStart(6, '0')}-0123456789-0123456789`;
+
+describe('trusted proxies', () => {
+  test('wrong keys of one client behind a proxy are not counted against another', async () => {
+    const { http, socketUrl, keys } = await started({ TRUSTED_PROXIES: '10.0.0.0/8, 127.0.0.1' });
+    const from = (ip: string) => ({ 'x-forwarded-for': `${ip}, 10.1.2.3` });
+    const [guesser, other] = [from('198.51.100.7'), from('203.0.113.9')];
+    let guesses = 0;
+    let status = 401;
+    while (status === 401 && guesses < 1_000) {
+      guesses += 1;
+      status = (await http('/sessions', { key: wrongKey(guesses), headers: guesser })).status;
+    }
+    expect(status).toBe(429);
+    expect((await http('/sessions', { key: wrongKey(1_001), headers: other })).status).toBe(401);
+    expect((await http('/sessions', { key: keys.full.secret, headers: other })).status).toBe(200);
+    expect(await socketOf(socketUrl, wrongKey(1_002), guesser)).toBe(1013);
+    expect(await socketOf(socketUrl, wrongKey(1_003), other)).toBe(4403);
+    expect(await socketOf(socketUrl, keys.neighbour.secret, other)).toBe(0);
+  });
+
+  test('their connections are not one address, and links are made for the host they were asked for', async () => {
+    const { url, http, keys } = await started({
+      TRUSTED_PROXIES: '127.0.0.1',
+      MAX_CONNECTIONS_PER_ADDRESS: '2',
+    });
+    const { hostname, port } = new URL(url);
+    const sockets: Socket[] = [];
+    for (let index = 0; index < 5; index += 1) {
+      const socket = connect(Number(port), hostname);
+      closers.push(() => socket.destroy());
+      await once(socket, 'connect');
+      sockets.push(socket);
+    }
+    expect((await http('/sessions', { key: keys.full.secret })).status).toBe(200);
+    expect(sockets.map(({ destroyed }) => destroyed)).toEqual([false, false, false, false, false]);
+  });
+
+  test('nobody is believed who was not named, nor what stands before the first who was not', () => {
+    const request = (remoteAddress: string, forwarded?: string) =>
+      ({ socket: { remoteAddress }, headers: { 'x-forwarded-for': forwarded } }) as unknown as Parameters<
+        typeof clientAddress
+      >[0];
+    const trust = trustOf(['10.0.0.0/8', '2001:db8::1']);
+    const addressOf = (...args: Parameters<typeof request>) => clientAddress(request(...args), trust);
+    expect(addressOf('192.0.2.1', '203.0.113.9')).toBe('192.0.2.1');
+    expect(addressOf('::ffff:10.0.0.1', '198.51.100.66, 203.0.113.9')).toBe('203.0.113.9');
+    expect(addressOf('2001:db8::1', '203.0.113.9, 10.9.9.9')).toBe('203.0.113.9');
+    expect(addressOf('10.0.0.1', '10.0.0.2')).toBe('10.0.0.2');
+    expect(addressOf('10.0.0.1')).toBe('10.0.0.1');
+    expect(addressOf('10.0.0.1', 'nonsense')).toBe('nonsense');
+    expect(clientAddress(request('10.0.0.1', '203.0.113.9'), trustOf([]))).toBe('10.0.0.1');
+  });
+
+  test('are addresses and ranges', () => {
+    const load = (value: string) => () => loadConfig({ TRUSTED_PROXIES: value });
+    expect(load('10.0.0.1, ::1/64')().gateway.trustedProxies).toEqual(['10.0.0.1', '::1/64']);
+    expect(load('balancer')).toThrow('TRUSTED_PROXIES: must be a list of addresses or CIDRs');
+    expect(load('10.0.0.1/33')).toThrow('TRUSTED_PROXIES');
+  });
+});

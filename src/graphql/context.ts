@@ -23,6 +23,11 @@ export interface GraphqlContext {
   readonly requestId: string;
   /** Set when the operation was admitted, for callers with an allowance. */
   allowance?: Allowance;
+  /**
+   * Counts the request's body as intake until it is answered; absent where there is none.
+   * @throws AppError UNAVAILABLE when the process holds too much already.
+   */
+  holdBody?: () => void;
 }
 
 /**

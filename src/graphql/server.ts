@@ -12,6 +12,7 @@ import {
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import { GraphQLError } from 'graphql';
 import type { GraphQLFormattedError, GraphQLSchema, OperationDefinitionNode } from 'graphql';
+import type { Lease } from '../http/body.js';
 import { AppError } from '../platform/errors.js';
 import { parseInTurns } from '../platform/json-cursor.js';
 import { MAX_JSON_DEPTH, takesLongToParse } from '../platform/json-text.js';
@@ -56,6 +57,8 @@ export interface GraphqlHandler {
 
 const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
 const DEFAULT_DEADLINE_MS = 15_000;
+/** Of bodies as they came. */
+const bodyBytes = new WeakMap<FastifyRequest, number>();
 const RESPONSE_TYPE = 'application/graphql-response+json';
 
 export async function createGraphqlHandler(options: GraphqlHandlerOptions): Promise<GraphqlHandler> {
@@ -284,6 +287,7 @@ function installBodies(scope: FastifyInstance, maxBodyBytes: number): void {
       done(new AppError('UNSUPPORTED_MEDIA_TYPE', 'This path takes no compressed requests.'));
       return;
     }
+    bodyBytes.set(request, body.length);
     // Everything but JSON is left to Apollo, which refuses it and says why.
     if (!/^application\/(graphql\+)?json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {
       done(null, undefined);
@@ -347,21 +351,44 @@ async function answer(
     if (!reply.raw.writableFinished) controller.abort(new AppError('UNAVAILABLE', 'The client went away.'));
   };
   reply.raw.once('close', leave);
+  const body = bodyHolder(request);
   try {
-    const { status, headers, body } = await server.executeHTTPGraphQLRequest({
+    const {
+      status,
+      headers,
+      body: answered,
+    } = await server.executeHTTPGraphQLRequest({
       httpGraphQLRequest: withText(httpRequestOf(request), options.gate.trusted),
-      context: async () => contextOf(() => contextFor(request, controller.signal)),
+      context: async () => {
+        const context = await contextOf(() => contextFor(request, controller.signal));
+        return Object.assign(context, { holdBody: body.hold });
+      },
     });
-    if (body.kind !== 'complete') throw new Error('Incremental delivery is not offered.');
+    if (answered.kind !== 'complete') throw new Error('Incremental delivery is not offered.');
     for (const [name, value] of headers) void reply.header(name, joined(reply, name, value));
     return await reply
       .code(status ?? 200)
       .header('cache-control', 'no-store')
       // As bytes: a long string would be measured, copied and encoded once more on its way out.
-      .send(Buffer.from(body.string));
+      .send(Buffer.from(answered.string));
   } finally {
     clearTimeout(timer);
+    body.release();
   }
+}
+
+/** Runs that come as mutations are intake like any other: what is held of them counts, once per request. */
+function bodyHolder(request: FastifyRequest): { readonly hold: () => void; release(): void } {
+  let lease: Lease | undefined;
+  return {
+    hold: () => {
+      if (lease !== undefined) return;
+      const taken = request.server.bodies.lease();
+      taken.add(bodyBytes.get(request) ?? 0);
+      lease = taken;
+    },
+    release: () => lease?.release(),
+  };
 }
 
 /** The key's allowance of requests is on the reply already; that of cost points comes beside it. */

@@ -15,6 +15,7 @@ export interface HealthDeps {
   readonly isDraining: () => boolean;
 }
 
+const FREE = { access: 'public', rateClass: 'free' } as const;
 const MAX_LAG_SECONDS = 1;
 const CHECK_TIMEOUT_MS = 1_000;
 
@@ -25,13 +26,13 @@ export function healthRoutes(deps: HealthDeps): RouteModule[] {
       name: 'health',
       mount: 'root',
       register(app) {
-        app.get('/healthz', { config: { access: 'public' } }, async (_request, reply) => {
+        app.get('/healthz', { config: FREE }, async (_request, reply) => {
           const lagSeconds = metrics.eventLoopLagSeconds();
           return reply
             .code(lagSeconds < MAX_LAG_SECONDS ? 200 : 503)
             .send({ ok: lagSeconds < MAX_LAG_SECONDS, event_loop_lag_seconds: lagSeconds });
         });
-        app.get('/readyz', { config: { access: 'public' } }, async (_request, reply) => {
+        app.get('/readyz', { config: FREE }, async (_request, reply) => {
           const found = await deps.ready();
           const ok = found.ok && !deps.isDraining();
           if (!ok) void reply.header('retry-after', '10');
@@ -39,7 +40,7 @@ export function healthRoutes(deps: HealthDeps): RouteModule[] {
             .code(ok ? 200 : 503)
             .send({ ok, checks: { ...found.checks, draining: deps.isDraining() ? 'yes' : 'ok' } });
         });
-        app.get('/metrics', { config: { access: 'public' } }, async (_request, reply) =>
+        app.get('/metrics', { config: FREE }, async (_request, reply) =>
           reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
         );
       },
@@ -48,8 +49,8 @@ export function healthRoutes(deps: HealthDeps): RouteModule[] {
       name: 'health',
       mount: 'v1',
       register(app) {
-        app.get('/ok', { config: { access: 'public' } }, () => Promise.resolve({ ok: true }));
-        app.get('/info/health', { config: { access: 'public' } }, () => Promise.resolve({ ok: true }));
+        app.get('/ok', { config: FREE }, () => Promise.resolve({ ok: true }));
+        app.get('/info/health', { config: FREE }, () => Promise.resolve({ ok: true }));
       },
     },
   ];

@@ -34,7 +34,7 @@ export function infoRoutes(options: { readonly version: string; readonly v2Queri
     name: 'info',
     mount: 'v1',
     register(app) {
-      app.get('/info', { config: { access: 'public' } }, async (_request, reply) =>
+      app.get('/info', { config: { access: 'public', rateClass: 'free' } }, async (_request, reply) =>
         reply.type('application/json; charset=utf-8').send(info),
       );
     },

@@ -29,7 +29,7 @@ export interface RateLimit {
 }
 
 /**
- * Who may call a route. public: no credentials are looked at. optional: credentials are checked if there are any.
+ * Who may call a route. public: no credentials are looked at; a `:token` in the path names a link. optional: credentials are checked if there are any.
  * any: every valid key. Otherwise the key needs the scope.
  */
 type Access = 'public' | 'optional' | 'any' | Scope;
@@ -38,8 +38,11 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Every route declares it; one without fails at registration. */
     access?: Access;
-    /** Which allowance a call is charged to. Default: api. */
-    rateClass?: RateClass;
+    /**
+     * Which allowance a call is charged to: that of the key, or, where there is none, those of the network and of the
+     * link. free: none, for probes and what clients ask before anything else. Default: api.
+     */
+    rateClass?: RateClass | 'free';
     /** json: parsed and cleaned into `request.body`. stream: left to the handler (`app.bodies`). Default: json. */
     body?: 'json' | 'stream';
     /** Set by the server: the RouteModule's name. */

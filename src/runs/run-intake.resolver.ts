@@ -66,6 +66,7 @@ export class RunIntakeResolver {
     @Ctx() context: GraphqlContext,
   ): Promise<WriteRunsPayload> {
     assertSize(runs);
+    context.holdBody?.();
     const ids = runs.map(({ id }) => id ?? this.#ids.uuid());
     const post = runs.map((run, index) => toWireRun(run, ids[index] ?? '', ['input', 'runs', index]));
     const { refused } = await this.#intake.ingestWire(
@@ -85,6 +86,7 @@ export class RunIntakeResolver {
     @Ctx() context: GraphqlContext,
   ): Promise<WriteRunsPayload> {
     assertSize(runs);
+    context.holdBody?.();
     const patch = runs.map((run, index) => toWireRun(run, run.id, ['input', 'runs', index]));
     const { refused } = await this.#intake.ingestWire(
       requirePrincipal(context),

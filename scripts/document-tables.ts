@@ -55,6 +55,7 @@ const limits: readonly (readonly [string, string])[] = [
 
 /** Settings few installations need: in docs/operation.md instead of the README. */
 const RARE: ReadonlySet<string> = new Set([
+  'ALLOWED_ORIGINS',
   'ALLOW_VOLATILE_REDIS',
   'CONTENT_READ_RETENTION_DAYS',
   'DATABASE_ROLE',

@@ -45,6 +45,9 @@ const listOf = (text: string | undefined): string[] =>
     .map((entry) => entry.trim())
     .filter((entry) => entry !== '');
 
+const isOrigin = (text: string): boolean =>
+  /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+
 /** One entry per variable: the tables in README.md and docs/ are made from these descriptions. */
 const settings = z.object({
   PORT: port.default(1984).describe('Port of the gateway: GraphQL, REST intake, health and metrics.'),
@@ -131,6 +134,13 @@ const settings = z.object({
     .describe(
       'Balancers in front of the gateway, e.g. `10.0.0.5,172.16.0.0/12`: who a client is, and under which host, is taken from their X-Forwarded headers.',
     ),
+  ALLOWED_ORIGINS: z
+    .string()
+    .refine((text) => listOf(text).every(isOrigin), 'must be a list of origins, such as https://example.com')
+    .optional()
+    .describe(
+      'Origins of web pages that may call the gateway and open sockets, e.g. `https://console.example.com`. That of PUBLIC_URL always may.',
+    ),
   FEED_RETENTION_HOURS: count(24 * 90)
     .default(24)
     .describe('How long a live subscriber may be away and still resume without a gap.'),
@@ -189,6 +199,7 @@ export interface Config {
     readonly connectionsPerAddress: number;
     /** Addresses and CIDRs. */
     readonly trustedProxies: readonly string[];
+    readonly allowedOrigins: readonly string[];
   };
   readonly workers: { readonly port: number };
   /** `url` is undefined where the embedded Postgres is to be used. */
@@ -256,6 +267,10 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       connectionsPerAddress: s.MAX_CONNECTIONS_PER_ADDRESS,
       trustedProxies: listOf(s.TRUSTED_PROXIES),
+      allowedOrigins: [
+        ...(s.PUBLIC_URL === undefined ? [] : [new URL(s.PUBLIC_URL).origin]),
+        ...listOf(s.ALLOWED_ORIGINS),
+      ],
     },
     workers: { port: s.WORKER_PORT },
     database: { url: secret(s.DATABASE_URL), role: s.DATABASE_ROLE, readConnections: s.READ_CONNECTIONS },

@@ -108,6 +108,7 @@ function startLive(
     clock,
     log,
     stringify: stringifyWithRawJson,
+    allowedOrigins: config.gateway.allowedOrigins,
     trust: trustOf(config.gateway.trustedProxies),
   });
   sockets.attach(server.app.server);
@@ -118,7 +119,7 @@ function startLive(
 
 /** Built and wired, not listening yet. Registers how everything stops. */
 export async function createGateway(app: App, config: Config, lifecycle: Lifecycle): Promise<HttpServer> {
-  const { publicUrl, trustedProxies } = config.gateway;
+  const { publicUrl, trustedProxies, allowedOrigins } = config.gateway;
   const { file, requiredFor } = config.trustedDocuments;
   const trusted = file === undefined ? NO_TRUSTED_DOCUMENTS : loadTrustedDocuments(file, requiredFor);
   const api = createApi(app, publicUrl, trusted);
@@ -133,6 +134,7 @@ export async function createGateway(app: App, config: Config, lifecycle: Lifecyc
       connectionsPerAddress: config.gateway.connectionsPerAddress,
     },
     trustedProxies,
+    allowedOrigins,
     ready: readiness({
       database: databaseCheck(app.probe),
       migrations: migrationsCheck(app.probe, newestMigration()),

@@ -16,6 +16,7 @@ import { parseTraceparent } from '../platform/telemetry.js';
 import { installAccess } from './access.js';
 import { BodyReader } from './body.js';
 import { limitConnections } from './connection-limit.js';
+import { installCors } from './cors.js';
 import { installErrorHandling } from './errors.js';
 import { healthRoutes } from './health.routes.js';
 import type { Readiness } from './health.routes.js';
@@ -36,6 +37,8 @@ export interface HttpServerOptions {
   };
   /** Addresses and CIDRs of proxies that say who a client is. Default: nobody does. */
   readonly trustedProxies?: readonly string[];
+  /** Of web pages that may call, such as `https://console.example.com`. Default: none. */
+  readonly allowedOrigins?: readonly string[];
   /** What a probe of readiness finds, besides draining. */
   readonly ready: () => Promise<Readiness>;
 }
@@ -93,6 +96,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     isExempt: trust,
     onRefused: () => metrics.ingestShed.inc({ reason: 'connections' }),
   });
+  await installCors(app, options.allowedOrigins ?? []);
   app.decorate('bodies', new BodyReader({ maxInFlightBytes: options.limits.maxInFlightBytes, metrics }));
   installBodies(app);
   installErrorHandling(app, { ids, metrics });

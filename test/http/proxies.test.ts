@@ -93,3 +93,90 @@ describe('trusted proxies', () => {
     expect(load('10.0.0.1/33')).toThrow('TRUSTED_PROXIES');
   });
 });
+
+describe('web pages', () => {
+  const CONSOLE = 'https://console.example';
+  const ENV = { PUBLIC_URL: 'https://tracewell.example/base', ALLOWED_ORIGINS: CONSOLE };
+  const OWN = 'https://tracewell.example';
+
+  test('of an origin that is allowed may call, and read how it went', async () => {
+    const { url, http, keys } = await started(ENV);
+    for (const origin of [CONSOLE, OWN]) {
+      for (const path of ['/graphql', '/api/v1/runs/query', '/runs/multipart']) {
+        const headers = {
+          origin,
+          'access-control-request-method': 'POST',
+          'access-control-request-headers': 'content-type,x-api-key',
+        };
+        const preflight = await fetch(url + path, { method: 'OPTIONS', headers });
+        expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([
+          204,
+          origin,
+        ]);
+        const allowed = (preflight.headers.get('access-control-allow-headers') ?? '').split(', ');
+        expect(allowed).toEqual(
+          expect.arrayContaining([
+            'apollo-require-preflight',
+            'authorization',
+            'content-type',
+            'x-api-key',
+            'x-tenant-id',
+          ]),
+        );
+        expect(preflight.headers.get('access-control-allow-methods')).toContain('PATCH');
+        expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
+      }
+      const key = keys.full.secret;
+      for (const answer of [
+        await http('/sessions', { key, headers: { origin } }),
+        await http('/sessions', { key: wrongKey(1), headers: { origin } }),
+        await http('/graphql', { key, headers: { origin }, body: { query: '{ viewer { scopes } }' } }),
+        await http('/graphql', {
+          key: wrongKey(2),
+          headers: { origin },
+          body: { query: '{ viewer { scopes } }' },
+        }),
+      ]) {
+        expect(answer.headers.get('access-control-allow-origin')).toBe(origin);
+        expect((answer.headers.get('access-control-expose-headers') ?? '').split(', ')).toEqual(
+          expect.arrayContaining(['ratelimit', 'ratelimit-policy', 'retry-after', 'x-request-id']),
+        );
+        expect(answer.headers.get('vary')).toContain('Origin');
+      }
+    }
+  });
+
+  test('of other origins may not, over HTTP and socket alike', async () => {
+    const { url, http, socketUrl, keys } = await started(ENV);
+    const key = keys.full.secret;
+    const origin = 'https://evil.example';
+    const preflight = await fetch(`${url}/graphql`, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST' },
+    });
+    expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
+    const answer = await http('/sessions', { key, headers: { origin } });
+    expect(answer.headers.get('access-control-allow-origin')).toBeNull();
+    await expect(socketOf(socketUrl, key, { origin })).rejects.toThrow('403');
+    // A proxy may have changed the host on the way: the origin is told by what is configured.
+    for (const allowed of [CONSOLE, OWN]) expect(await socketOf(socketUrl, key, { origin: allowed })).toBe(0);
+  });
+
+  test('of other origins get no answer to a preflight where none is allowed', async () => {
+    const { url } = await started({});
+    const headers = { origin: CONSOLE, 'access-control-request-method': 'POST' };
+    const preflight = await fetch(`${url}/graphql`, { method: 'OPTIONS', headers });
+    expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([404, null]);
+  });
+
+  test('are named by their origin', () => {
+    const load = (value: string) => () => loadConfig({ ALLOWED_ORIGINS: value });
+    expect(load(`${CONSOLE}, http://localhost:5173`)().gateway.allowedOrigins).toEqual([
+      CONSOLE,
+      'http://localhost:5173',
+    ]);
+    for (const wrong of ['*', 'console.example', `${CONSOLE}/`, `${CONSOLE}/page`, 'null']) {
+      expect(load(wrong)).toThrow('ALLOWED_ORIGINS: must be a list of origins');
+    }
+  });
+});

@@ -55,8 +55,8 @@ export interface GraphqlHandler {
   stop(): Promise<void>;
 }
 
-const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
-const DEFAULT_DEADLINE_MS = 15_000;
+export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
+export const DEFAULT_DEADLINE_MS = 15_000;
 /** Of bodies as they came. */
 const bodyBytes = new WeakMap<FastifyRequest, number>();
 const RESPONSE_TYPE = 'application/graphql-response+json';

@@ -27,8 +27,8 @@ export const MULTIPART_LIMITS: BodyLimits = { maxEncodedBytes: 500 * MB, maxDeco
  * A body that grows more than this is a bomb, once it is larger than what clients send at once: the 20 MB that /info
  * tells them and a run on top. Up to there repetitive payloads grow as much and are none.
  */
-const MAX_RATIO = 200;
-const RATIO_FREE_BYTES = 48 * MB;
+export const MAX_RATIO = 200;
+export const RATIO_FREE_BYTES = 48 * MB;
 
 /** What one request holds of the process's budget. */
 export interface Lease {

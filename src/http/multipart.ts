@@ -18,8 +18,8 @@ export interface PartHandler {
   onPartEnd(): void;
 }
 
-const MAX_HEADER_BYTES = 16 * 1024;
-const MAX_PARTS = 30_000;
+export const MAX_HEADER_BYTES = 16 * 1024;
+export const MAX_PARTS = 30_000;
 const CRLF = '\r\n';
 const DASH = 0x2d;
 

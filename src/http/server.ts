@@ -64,8 +64,8 @@ const PREFIXES: Readonly<Record<Mount, readonly string[]>> = {
 
 // Above the idle time of any usual balancer, which would otherwise send into a connection that just closed.
 const KEEP_ALIVE_MS = 75_000;
-const HEADERS_MS = 10_000;
-const REQUEST_MS = 300_000;
+export const HEADERS_MS = 10_000;
+export const REQUEST_MS = 300_000;
 /** What clients get to notice that a connection is good for one more request only. */
 const LAST_REQUESTS_MS = 1_000;
 const REQUESTS_PER_SOCKET = 10_000;

@@ -2,6 +2,8 @@
 export const INTAKE_LIMITS = {
   /** Items of one request; above it the request is refused with 413. */
   runsPerRequest: 1_000,
+  /** Items of one GraphQL mutation. */
+  runsPerMutation: 100,
   /** Bytes of inputs, outputs, events, serialized, extra and error of one item together. */
   runFieldBytes: 25 * 1024 * 1024,
   tags: 100,

@@ -64,7 +64,8 @@ interface Lane {
 }
 
 const WATCH_MS = 5_000;
-const QUARTER_MEBIBYTE = 256 * 1024;
+/** What a stream's buffer holds at most, and how long a stream may stay behind after it overflowed. */
+export const STREAM_LIMITS = { events: 256, bytes: 256 * 1024, patienceMs: 60_000 } as const;
 const LANE_WAIT_MS = 250;
 const BATCH_MS = 5_000;
 const RETRY_MS = 100;
@@ -87,7 +88,7 @@ export class Hub implements FeedSink {
 
   constructor(deps: HubDeps) {
     this.#deps = deps;
-    this.#limits = deps.limits ?? { events: 256, bytes: QUARTER_MEBIBYTE };
+    this.#limits = deps.limits ?? STREAM_LIMITS;
     this.#lastCheckpointMs = deps.clock.now().getTime();
     this.#watch = setInterval(() => this.#watchStreams(), Math.min(WATCH_MS, deps.patienceMs ?? WATCH_MS));
     this.#watch.unref();
@@ -272,7 +273,7 @@ export class Hub implements FeedSink {
 
   #watchStreams(): void {
     const nowMs = this.#deps.clock.now().getTime();
-    const patienceMs = this.#deps.patienceMs ?? 60_000;
+    const patienceMs = this.#deps.patienceMs ?? STREAM_LIMITS.patienceMs;
     for (const [stream, onBehind] of [...this.#onBehind]) {
       if (stream.behindSinceMs === undefined || nowMs - stream.behindSinceMs < patienceMs) continue;
       const error = new AppError('UNAVAILABLE', 'The subscriber fell behind; resume with the last cursor.');

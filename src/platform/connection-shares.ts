@@ -6,9 +6,11 @@ import { AppError } from './errors.js';
 
 export interface ShareOptions {
   readonly perWorkspace: number;
-  /** The longest wait in line in milliseconds. Default 5,000. */
+  /** The longest wait in line in milliseconds. Default MAX_WAIT_MS. */
   readonly maxWaitMs?: number;
 }
+
+export const MAX_WAIT_MS = 5_000;
 
 /** Called once: without an error when a connection may be taken, which is to be given back. */
 type Waiting = (refusal?: AppError) => void;
@@ -30,7 +32,7 @@ export class ConnectionShares {
   }
 
   take(workspaceId: string, go: Waiting): void {
-    const { perWorkspace, maxWaitMs = 5_000 } = this.#options;
+    const { perWorkspace, maxWaitMs = MAX_WAIT_MS } = this.#options;
     const share = this.#shares.get(workspaceId) ?? { held: 0, line: new Set<Waiting>() };
     this.#shares.set(workspaceId, share);
     if (share.held < perWorkspace) {

@@ -5,6 +5,7 @@ import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext } from '../graphql/context.js';
 import { UuidScalar } from '../graphql/scalars.js';
 import { toUserErrors, UserError } from '../graphql/user-error.js';
+import { INTAKE_LIMITS } from '../ingest/limits.js';
 import type { JsonObject, Refusal } from '../ingest/run-event.js';
 import { AppError } from '../platform/errors.js';
 import type { Ids } from '../platform/ids.js';
@@ -20,8 +21,6 @@ export interface RunIntake {
     protocol: 'graphql',
   ): Promise<{ readonly refused: readonly Refusal[] }>;
 }
-
-export const MAX_RUNS_PER_CALL = 100;
 
 @ObjectType({ simpleResolvers: true, description: 'What became of one item of the input, in its order.' })
 export class RunWriteResult {
@@ -101,8 +100,9 @@ export class RunIntakeResolver {
 }
 
 function assertSize(runs: readonly unknown[]): void {
-  if (runs.length <= MAX_RUNS_PER_CALL) return;
-  throw new AppError('BAD_USER_INPUT', `At most ${MAX_RUNS_PER_CALL} runs go in one call.`, {
+  const most = INTAKE_LIMITS.runsPerMutation;
+  if (runs.length <= most) return;
+  throw new AppError('BAD_USER_INPUT', `At most ${most} runs go in one call.`, {
     path: ['input', 'runs'],
   });
 }

@@ -42,7 +42,7 @@ const MAX_ENTRIES = 20_000;
 const MAX_ISSUED = 5_000;
 
 /** Look-ups of unknown keys per network address: enough for any mistake, far too few to load the database. */
-const FAILURES: BucketShape = { capacity: 300, restorePerSecond: 5 };
+export const FAILURES: BucketShape = { capacity: 300, restorePerSecond: 5 };
 
 interface Entry {
   readonly facts: KeyFacts | undefined;

@@ -25,7 +25,7 @@ export interface RateLimiter {
 }
 
 /** The intake's burst: what a client that flushes its backlog may send at once. */
-const INGEST_BURST = 500;
+export const INGEST_BURST = 500;
 
 /** Shapes from the configured rates per minute. Only intake has a burst smaller than its minute. */
 export function limitShapes(perMinute: Readonly<Record<LimitClass, number>>): LimitShapes {

@@ -50,6 +50,11 @@ export async function holdPlaces(tx: Queryable, workspaceId: string): Promise<vo
   await tx.query(`/* runs.hold_places */ ${lockCall(lockKey(workspaceId), false)}`);
 }
 
+/** Waits for the transactions that write runs of a workspace, and keeps others from beginning until this one ends. */
+export async function awaitWriters(tx: Queryable, workspaceId: string): Promise<void> {
+  await tx.query(`/* runs.await_writers */ ${lockCall(lockKey(workspaceId), true)}`);
+}
+
 /** @throws FollowedError when some of these runs, of workspaces that have followers at all, are followed. */
 export async function refuseFollowed(
   client: pg.PoolClient,

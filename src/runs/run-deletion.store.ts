@@ -2,6 +2,7 @@
  * Removing runs with all that hangs on them. There are no foreign keys into runs, so the cascade is written here,
  * once, for every way a run can go. All functions work inside the caller's transaction.
  */
+import { awaitWriters } from '../ingest/run-followers.js';
 import { appendFeed } from '../live/feed.js';
 import type { FeedEntry } from '../live/feed.js';
 import type { Queryable } from '../platform/db.js';
@@ -43,7 +44,8 @@ export interface TracesToDelete {
 /**
  * Marks the traces that have a run in the project as deleted, and returns them. Once this is committed, no event
  * makes a run of them: writers look at the marks before they write, and the lock waits for those that looked
- * before. It holds writers up for the moment it takes, hence a transaction of its own without the deletion.
+ * before. It holds the workspace's writers up for the moment it takes, hence a transaction of its own without the
+ * deletion; those of other workspaces go on.
  */
 export async function buryTraces(
   tx: Queryable,
@@ -61,7 +63,7 @@ export async function buryTraces(
   );
   const found = rows.map(({ traceId }) => traceId);
   if (found.length === 0) return [];
-  await tx.query('/* traces.await_writers */ lock table trace_tombstones in access exclusive mode');
+  await awaitWriters(tx, scope.workspaceId);
   await tx.query(
     `/* traces.bury */
     insert into trace_tombstones (workspace_id, trace_id, deleted_at)

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { trustedScope } from '../../src/tenancy/principal.js';
 import { eventually } from '../support/eventually.js';
+import { beginWrite } from '../../src/ingest/run-followers.js';
 import type { RunEvent } from '../../src/ingest/run-event.js';
 import { childEvent, createWorld, DAY_MS, idAt, payload, principalOf, rootEvent, segment } from './world.js';
 import type { World } from './world.js';
@@ -223,7 +224,7 @@ test('a run that is being written while its trace is deleted goes with it', asyn
   const { pool } = world.database;
   // A writer that has looked for tombstones, found none, and is about to commit.
   const writer = await pool.connect();
-  await writer.query('begin');
+  await beginWrite(writer, [workspaceId], new Set());
   await writer.query('select from trace_tombstones where workspace_id = $1', [workspaceId]);
   await writer.query(
     `insert into runs select (jsonb_populate_record(r, jsonb_build_object('id', $3::text, 'parent_run_id', $2::text))).*
@@ -231,18 +232,48 @@ test('a run that is being written while its trace is deleted goes with it', asyn
     [workspaceId, root.id, idAt(now)],
   );
   const deletion = world.runs.deleteTraces(principalOf(workspaceId), project?.uuid ?? '', [root.id]);
-  await eventually(async () => {
-    const { rows } = await pool.query(
-      `select 1 from pg_locks where not granted and relation = 'trace_tombstones'::regclass`,
-    );
-    expect(rows).toHaveLength(1);
-  });
-  await writer.query('commit');
+  await deletionWaits().finally(() => writer.query('commit'));
   writer.release();
   expect(await deletion).toEqual([root.id]);
   const { rows } = await pool.query('select id from runs where workspace_id = $1', [workspaceId]);
   expect(rows).toEqual([]);
 });
+
+test('a deletion that waits holds up no other workspace, and none waits for a dump of the database', async () => {
+  const [workspaceId, other] = [randomUUID(), randomUUID()];
+  const root = rootEvent(workspaceId, now);
+  await world.write([root, rootEvent(other, now)]);
+  const [project] = await world.projects.findProjectsByName(principalOf(workspaceId), ['demo']);
+  const { pool } = world.database;
+  const [writer, dump] = [await pool.connect(), await pool.connect()];
+  await beginWrite(writer, [workspaceId], new Set());
+  try {
+    // What pg_dump holds on every table until it is done.
+    await dump.query('begin; lock table trace_tombstones in access share mode');
+    const deletion = world.runs.deleteTraces(principalOf(workspaceId), project?.uuid ?? '', [root.id]);
+    await deletionWaits();
+    const late = rootEvent(other, now);
+    await world.write([late]);
+    expect(await world.runs.findRun(principalOf(other), late.id, [])).toMatchObject({ uuid: late.id });
+    await writer.query('commit');
+    expect(await deletion).toEqual([root.id]);
+  } finally {
+    for (const client of [writer, dump]) client.release(true);
+  }
+});
+
+/** Until a deletion waits for writers of its workspace. */
+const deletionWaits = (): Promise<void> =>
+  eventually(
+    async () => {
+      const { rows } = await world.database.pool.query(
+        `select 1 from pg_locks where not granted and locktype = 'advisory' and mode = 'ExclusiveLock'
+         and database = (select oid from pg_database where datname = current_database())`,
+      );
+      expect(rows).toHaveLength(1);
+    },
+    { timeoutMs: 3_000 },
+  );
 
 test('deleting needs the write scope and changes nothing without it', async () => {
   const workspaceId = randomUUID();

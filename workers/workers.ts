@@ -1,6 +1,7 @@
 /** A worker process's parts, over the clients and services of app.ts: job engine, handlers, health port. */
 import type pg from 'pg';
 import { ContentReadPartitions } from '../src/audit/content-read-partition.store.js';
+import { AttachmentStore } from '../src/attachments/attachment.store.js';
 import type { Config } from '../src/config.js';
 import type { DatasetCleanup } from '../src/datasets/dataset-cleanup.js';
 import type { ExperimentWorkService } from '../src/experiments/experiment-work.service.js';
@@ -57,6 +58,7 @@ export async function createWorkers(
     pool: app.writes,
     store: new UpkeepStore({ pool: app.writes }),
     jobs: app.jobStore,
+    attachments: new AttachmentStore({ pool: app.writes }),
     feed: new FeedStore({ pool: app.writes }),
     runs: app.runs,
     clock: app.clock,

@@ -14,7 +14,7 @@ import type { Operation, WorkspaceScope } from '../tenancy/principal.js';
 import { linkKey, makeToken, readToken } from './attachment-link.js';
 import type { Attachment } from './attachment.js';
 import { CHUNK_BYTES, safeMimeType } from './attachment.js';
-import type { AttachmentStore } from './attachment.store.js';
+import type { AttachmentStore, StoredAttachment } from './attachment.store.js';
 
 export interface AttachmentDeps {
   readonly store: AttachmentStore;
@@ -43,6 +43,11 @@ export class AttachmentService {
     upload: { runId: string; name: string; mimeType: string | undefined },
   ): AttachmentUpload {
     return new AttachmentUpload(this.#deps, scope, { ...upload, mimeType: safeMimeType(upload.mimeType) });
+  }
+
+  /** Removes those of these attachments whose run is not stored. */
+  async discardWithoutRun(scope: WorkspaceScope, attachments: readonly StoredAttachment[]): Promise<void> {
+    if (attachments.length > 0) await this.#deps.store.removeWithoutRun(scope, attachments);
   }
 
   /**
@@ -94,7 +99,8 @@ export class AttachmentUpload {
   readonly #deps: AttachmentDeps;
   readonly #scope: WorkspaceScope;
   readonly #upload: { readonly runId: string; readonly name: string; readonly mimeType: string };
-  readonly #id: string;
+  /** The attachment's own, not its run's. */
+  readonly id: string;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #size = 0;
@@ -108,7 +114,7 @@ export class AttachmentUpload {
     this.#deps = deps;
     this.#scope = scope;
     this.#upload = upload;
-    this.#id = deps.ids.uuid();
+    this.id = deps.ids.uuid();
   }
 
   /** Bytes beyond the limit are counted, not kept. */
@@ -130,7 +136,7 @@ export class AttachmentUpload {
   async flush(): Promise<void> {
     while (this.#pendingBytes > CHUNK_BYTES) {
       const all = Buffer.concat(this.#pending);
-      await this.#deps.store.addChunk(this.#scope, this.#id, this.#position, all.subarray(0, CHUNK_BYTES));
+      await this.#deps.store.addChunk(this.#scope, this.id, this.#position, all.subarray(0, CHUNK_BYTES));
       this.#position += 1;
       const rest = all.subarray(CHUNK_BYTES);
       this.#pending = rest.length === 0 ? [] : [rest];
@@ -147,7 +153,7 @@ export class AttachmentUpload {
       this.#pendingBytes === 0 ? undefined : { position: this.#position, data: Buffer.concat(this.#pending) };
     const added = await this.#deps.store.add(
       this.#scope,
-      { id: this.#id, runId, name, mimeType, size: this.#size, createdAt: this.#deps.clock.now(), lastChunk },
+      { id: this.id, runId, name, mimeType, size: this.#size, createdAt: this.#deps.clock.now(), lastChunk },
       INTAKE_LIMITS.attachmentsPerRun,
     );
     if (!added) return this.#refuse(`is one more than the ${INTAKE_LIMITS.attachmentsPerRun} a run may have`);
@@ -157,7 +163,7 @@ export class AttachmentUpload {
   /** Gives up: what was written is removed. */
   async abort(): Promise<void> {
     this.#pending = [];
-    if (this.#position > 0) await this.#deps.store.discard(this.#scope, this.#id);
+    if (this.#position > 0) await this.#deps.store.discard(this.#scope, this.id);
   }
 
   async #refuse(reason: string): Promise<Refusal> {

@@ -3,6 +3,7 @@
  * an older attachment of the same name: a reader sees all of one or all of the other.
  */
 import type pg from 'pg';
+import { RunDayStore } from '../runs/run-day.store.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { Attachment } from './attachment.js';
 
@@ -13,11 +14,19 @@ export interface NewAttachment extends Attachment {
   readonly lastChunk: { readonly position: number; readonly data: Buffer } | undefined;
 }
 
+/** An attachment that was made visible: its own id and its run's. */
+export interface StoredAttachment {
+  readonly id: string;
+  readonly runId: string;
+}
+
 export class AttachmentStore {
   readonly #pool: pg.Pool;
+  readonly #days: RunDayStore;
 
   constructor(deps: { pool: pg.Pool }) {
     this.#pool = deps.pool;
+    this.#days = new RunDayStore({ db: deps.pool });
   }
 
   async addChunk(scope: WorkspaceScope, attachmentId: string, position: number, data: Buffer): Promise<void> {
@@ -31,7 +40,7 @@ export class AttachmentStore {
   /**
    * Makes an attachment visible and removes the one it replaces. False when the run already has `maxPerRun` others;
    * nothing is written then. If two of one name are added at once the later wins; the chunks of the other are
-   * swept up (`deleteOrphans`).
+   * swept up by upkeep.
    */
   async add(scope: WorkspaceScope, attachment: NewAttachment, maxPerRun: number): Promise<boolean> {
     const { rowCount } = await this.#pool.query(
@@ -105,24 +114,41 @@ export class AttachmentStore {
   }
 
   /**
-   * Removes up to `limit` chunks that no attachment shows and whose id was made before `beforeId` (version 7 ids sort
-   * by time): uploads that were cut off. Over all workspaces, for upkeep.
+   * Removes those of these attachments whose run is not stored. For what a request left behind that brought no run; by
+   * id, because another request may have replaced one meanwhile. Returns how many went.
    */
-  async deleteOrphans(beforeId: string, limit: number): Promise<number> {
-    const { rowCount } = await this.#pool.query(
-      `/* attachments.delete_orphans */
-       delete from attachment_chunks as chunk
-       using (
-         select c.workspace_id, c.attachment_id, c.position from attachment_chunks c
-         where c.attachment_id < $1
-           and not exists (select from attachments a where a.workspace_id = c.workspace_id and a.id = c.attachment_id)
-         limit $2
-       ) as orphan
-       where chunk.workspace_id = orphan.workspace_id
-         and chunk.attachment_id = orphan.attachment_id
-         and chunk.position = orphan.position`,
-      [beforeId, limit],
+  async removeWithoutRun(scope: WorkspaceScope, attachments: readonly StoredAttachment[]): Promise<number> {
+    const runIds = [...new Set(attachments.map(({ runId }) => runId))];
+    const { rows } = await this.#pool.query<{ removed: number }>(
+      `/* attachments.remove_without_run */
+       with removed as (
+         delete from attachments a
+         where a.workspace_id = $1 and a.id = any($2::uuid[])
+           and not exists (
+             select from runs r where r.workspace_id = $1 and r.id = a.run_id and r.day = any($3::date[]))
+         returning a.id
+       ), chunks as (
+         delete from attachment_chunks where workspace_id = $1 and attachment_id in (select id from removed)
+       )
+       select count(*)::int as removed from removed`,
+      [scope.workspaceId, attachments.map(({ id }) => id), await this.#days.ofRuns(scope, runIds)],
     );
-    return rowCount ?? 0;
+    return rows[0]?.removed ?? 0;
+  }
+
+  /** Up to `limit` attachments with ids (version 7, which sort by time) behind `after` and before `until`, by id. */
+  async listMade(
+    scope: WorkspaceScope,
+    { after, until, limit }: { after: string; until: string; limit: number },
+  ): Promise<StoredAttachment[]> {
+    const { rows } = await this.#pool.query<{ id: string; runId: string }>(
+      `/* attachments.list_made */
+       select id, run_id as "runId" from attachments
+       where workspace_id = $1 and id > $2 and id < $3
+       order by id
+       limit $4`,
+      [scope.workspaceId, after, until, limit],
+    );
+    return rows;
   }
 }

@@ -91,6 +91,7 @@ async function takeMultipart(
   }
   const { runs, feedback, refusals } = collector.collected();
   const outcome = await deps.intake.ingestRuns(principal, runs, refusals);
+  await collector.keepOnly(outcome.accepted);
   if (feedback.length === 0) return outcome;
   const refused = await deps.feedback(principal, feedback);
   return {

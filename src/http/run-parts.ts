@@ -5,6 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { AttachmentService, AttachmentUpload } from '../attachments/attachment.service.js';
+import type { StoredAttachment } from '../attachments/attachment.store.js';
 import { readLargeField, readLargeRun } from '../ingest/large-run.js';
 import { INTAKE_LIMITS } from '../ingest/limits.js';
 import { payloadFromText } from '../ingest/payload.js';
@@ -56,6 +57,8 @@ export class RunPartsCollector implements PartHandler {
   readonly #feedback: JsonObject[] = [];
   readonly #refusals: Refusal[] = [];
   readonly #stored = new Map<string, AttachmentRef[]>();
+  /** All that were stored, those too that others of this body replaced. */
+  readonly #finished: StoredAttachment[] = [];
   readonly #started = new Map<string, Set<string>>();
   readonly #open = new Set<AttachmentUpload>();
   #current: Current = { kind: 'ignored' };
@@ -110,9 +113,17 @@ export class RunPartsCollector implements PartHandler {
     for (const step of work) await step();
   }
 
-  /** Removes what attachments left behind that were not finished. */
+  /** Removes what attachments left behind, of a body that brought no runs. */
   async abort(): Promise<void> {
     for (const upload of this.#open) await upload.abort();
+    await this.keepOnly([]);
+  }
+
+  /** Removes the attachments of runs that were refused: nothing would ever show them. */
+  async keepOnly(acceptedRunIds: readonly string[]): Promise<void> {
+    const accepted = new Set(acceptedRunIds);
+    const refused = this.#finished.filter(({ runId }) => !accepted.has(runId));
+    await this.#attachments.discardWithoutRun(this.#scope, refused);
   }
 
   collected(): CollectedRuns {
@@ -256,6 +267,7 @@ export class RunPartsCollector implements PartHandler {
       this.#refusals.push(result);
       return;
     }
+    this.#finished.push({ id: upload.id, runId });
     const stored = this.#stored.get(runId) ?? [];
     this.#stored.set(runId, [...stored.filter((ref) => ref.name !== result.name), result]);
   }

@@ -3,6 +3,7 @@
  * an open transaction holds the change feed back, and stops between them when the signal says so.
  */
 import type pg from 'pg';
+import type { AttachmentStore } from '../attachments/attachment.store.js';
 import type { ContentReadPartitions } from '../audit/content-read-partition.store.js';
 import { addDays, dayOf, DAYS_AHEAD } from '../ingest/run-location.js';
 import { MODEL_CALL_DAYS, trimModelCalls } from '../models/model-call.store.js';
@@ -13,7 +14,8 @@ import { everywhere } from '../platform/db-scope.js';
 import type { JobStore } from '../platform/jobs/job.store.js';
 import { trustedScope } from '../tenancy/principal.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
-import { ensurePartitions } from './partition.store.js';
+import { ensurePartitions, lowestId } from './partition.store.js';
+import { ORPHAN_WINDOW_MS } from './upkeep.store.js';
 import type { UpkeepStore } from './upkeep.store.js';
 
 const HOUR_MS = 3_600_000;
@@ -39,6 +41,7 @@ export interface UpkeepDependencies {
   readonly pool: pg.Pool;
   readonly store: UpkeepStore;
   readonly jobs: JobStore;
+  readonly attachments: AttachmentStore;
   readonly feed: FeedTrimmer;
   readonly runs: RunDeleter;
   readonly clock: Clock;
@@ -99,9 +102,30 @@ export class UpkeepService {
       const workspaces = await store.listWorkspaces(after, BATCH);
       for (const workspace of workspaces) {
         removed += await inBatches(signal, 100, (batch) => store.removeOrphanChunks(workspace, now, batch));
+        removed += await this.sweepAttachmentsWithoutRun(workspace, now, signal);
       }
       after = workspaces.at(-1);
       if (after === undefined || workspaces.length < BATCH) return removed;
+    }
+  }
+
+  /** Those of runs that were refused, where the request that brought them did not get to remove them. */
+  private async sweepAttachmentsWithoutRun(
+    workspaceId: string,
+    now: number,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { attachments } = this.deps;
+    const scope = trustedScope(workspaceId);
+    const until = lowestId(now - HOUR_MS);
+    let after = lowestId(now - ORPHAN_WINDOW_MS);
+    let removed = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const made = await attachments.listMade(scope, { after, until, limit: BATCH });
+      if (made.length > 0) removed += await attachments.removeWithoutRun(scope, made);
+      after = made.at(-1)?.id ?? after;
+      if (made.length < BATCH) return removed;
     }
   }
 

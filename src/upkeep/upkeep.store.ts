@@ -4,7 +4,7 @@ import { lowestId } from './partition.store.js';
 
 const HOUR_MS = 3_600_000;
 /** Orphans are looked for among chunks this old at most: the job runs hourly. */
-const ORPHAN_WINDOW_MS = 7 * 24 * HOUR_MS;
+export const ORPHAN_WINDOW_MS = 7 * 24 * HOUR_MS;
 
 export class UpkeepStore {
   private readonly pool: pg.Pool;

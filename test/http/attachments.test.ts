@@ -5,7 +5,6 @@ import fc from 'fast-check';
 import { v7 } from 'uuid';
 import { linkKey, makeToken, readToken } from '../../src/attachments/attachment-link.js';
 import { CHUNK_BYTES } from '../../src/attachments/attachment.js';
-import { AttachmentStore } from '../../src/attachments/attachment.store.js';
 import { trustedScope } from '../../src/tenancy/principal.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
@@ -205,15 +204,41 @@ test('a token says what went into it and survives no changed bit', () => {
   );
 });
 
-test('orphaned chunks are swept up, visible ones are not', async () => {
-  const store = new AttachmentStore({ pool: database.pool });
-  const scope = trustedScope(edge.workspaceId);
+test('a refused run leaves no attachment behind, its neighbour and what was there before keep theirs', async () => {
+  const [refused, broken, stored] = [v7(), v7(), v7()];
+  await send(stored, { log: Buffer.from('before') }, 'text/plain');
   const before = await chunkCount();
-  const orphan = v7({ msecs: Date.now() - 60_000 });
-  await store.addChunk(scope, orphan, 0, Buffer.from('lost'));
-  await store.addChunk(scope, orphan, 1, Buffer.from('lost'));
-  await store.addChunk(scope, v7({ msecs: Date.now() + 60_000 }), 0, Buffer.from('on its way'));
-  expect(await store.deleteOrphans(v7(), 1)).toBe(1);
-  expect(await store.deleteOrphans(v7(), 100)).toBe(1);
+  const form = new FormData();
+  const post = (id: string, fields: object): Blob =>
+    new Blob([JSON.stringify({ id, trace_id: id, name: 'files', run_type: 'tool', ...fields })]);
+  form.set(`post.${refused}`, post(refused, { dotted_order: 'nonsense' }));
+  form.set(`post.${broken}`, new Blob(['{']));
+  form.set(`patch.${stored}`, post(stored, { dotted_order: 'nonsense' }));
+  for (const id of [refused, broken, stored]) {
+    form.append(`attachment.${id}.log`, new Blob([randomBytes(2 * CHUNK_BYTES)], { type: 'text/plain' }));
+  }
+  const response = await edge.fetch('/runs/multipart', { method: 'POST', body: form });
+  expect(response.status).toBe(422);
+  const { rows } = await database.pool.query(
+    'select run_id as id from attachments where run_id = any($1::uuid[])',
+    [[refused, broken, stored]],
+  );
+  expect(rows).toEqual([{ id: stored }]);
+  // Two chunks of the stored run's in place of the one it had.
   expect((await chunkCount()) - before).toBe(1);
+});
+
+test('a body that cannot be read to its end leaves no attachment behind', async () => {
+  const run = v7();
+  const before = await chunkCount();
+  const part = (name: string, text: string): string =>
+    `--b\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${text}\r\n`;
+  const response = await edge.fetch('/runs/multipart', {
+    method: 'POST',
+    headers: { 'content-type': 'multipart/form-data; boundary=b' },
+    body: `${part(`attachment.${run}.a`, 'whole')}${part(`attachment.${run}.b`, 'cut off')}`,
+  });
+  expect(response.status).toBe(400);
+  const { rows } = await database.pool.query('select from attachments where run_id = $1', [run]);
+  expect([rows.length, (await chunkCount()) - before]).toEqual([0, 0]);
 });

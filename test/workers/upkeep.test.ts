@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { v7 } from 'uuid';
+import { AttachmentStore } from '../../src/attachments/attachment.store.js';
 import { ContentReadPartitions } from '../../src/audit/content-read-partition.store.js';
 import { FeedStore } from '../../src/live/feed.store.js';
 import { JobStore } from '../../src/platform/jobs/job.store.js';
@@ -17,6 +18,7 @@ const upkeep = new UpkeepService({
   pool,
   store: new UpkeepStore({ pool }),
   jobs: new JobStore(),
+  attachments: new AttachmentStore({ pool }),
   feed: new FeedStore({ pool }),
   runs: {
     deleteProjectRuns: (scope, projectId) => {
@@ -155,10 +157,7 @@ test('bytes without an attachment go after an hour, in whole attachments', async
       await pool.query('insert into attachment_chunks values ($1, $2, $3, $4)', [TWO, id, position, 'bytes']);
     }
   }
-  await pool.query(
-    "insert into attachments (workspace_id, run_id, name, id, mime_type, size, created_at) values ($1, $2, 'a', $3, 'b', 10, now())",
-    [TWO, v7(), kept],
-  );
+  await storeRunWith(kept);
   expect(await upkeep.sweepAttachments(signal)).toBe(1);
   const { rows } = await pool.query(
     'select attachment_id, count(*)::int as chunks from attachment_chunks group by 1 order by 1',
@@ -168,6 +167,37 @@ test('bytes without an attachment go after an hour, in whole attachments', async
     { attachment_id: fresh, chunks: 1 },
   ]);
 });
+
+test('attachments whose run never came go after an hour, in however many batches', async () => {
+  const at = (time: string): string => v7({ msecs: Date.parse(`2026-11-21T${time}Z`) });
+  const [fresh, kept] = [at('11:30:00'), at('10:30:00')] as const;
+  await storeRunWith(kept);
+  for (const id of [...Array.from({ length: 1_200 }, () => at('09:00:00')), fresh]) {
+    await pool.query(ADD_ATTACHMENT, [TWO, v7(), id]);
+  }
+  expect(await upkeep.sweepAttachments(signal)).toBe(1_200);
+  const { rows } = await pool.query<{ id: string }>(
+    'select id from attachments where id = any($1::uuid[]) order by id',
+    [[fresh, kept]],
+  );
+  expect(rows.map(({ id }) => id)).toEqual([kept, fresh]);
+  expect(await upkeep.sweepAttachments(signal)).toBe(0);
+});
+
+const ADD_ATTACHMENT =
+  "insert into attachments (workspace_id, run_id, name, id, mime_type, size, created_at) values ($1, $2, 'a', $3, 'b', 10, now())";
+
+/** A run that has the attachment. */
+async function storeRunWith(attachmentId: string): Promise<void> {
+  const runId = v7({ msecs: NOW.getTime() });
+  await pool.query(
+    `insert into runs (workspace_id, id, day, project_id, trace_id, dotted_order, name, run_type, status, start_time, tags,
+       metadata, attributes, extra, revision, merge_rank, created_at, updated_at)
+     values ($1, $2, $3::timestamptz::date, $1, $2, '', 'n', 'tool', 'pending', $3::timestamptz, '{}', '{}', '{}', '{}', 1, 0, now(), now())`,
+    [TWO, runId, NOW],
+  );
+  await pool.query(ADD_ATTACHMENT, [TWO, runId, attachmentId]);
+}
 
 test('finished jobs go when their time is up', async () => {
   for (const keep of ['-1 second', '1 hour', null]) {

@@ -9,10 +9,12 @@ import type { Queryable } from '../platform/db.js';
 import { RunDayStore } from '../runs/run-day.store.js';
 import { trustedScope } from '../tenancy/principal.js';
 import { dottedSegment } from './dotted-order.js';
+import { precedesTrace } from './run-location.js';
 import { isFollower, placeAll } from './run-place.js';
 import type { Place, TreeNode } from './run-place.js';
 import { unsaidFields } from './run-row.js';
 import type { RunRow, StoredRow } from './run-row.js';
+import { addTraceDays } from './trace-days.js';
 
 /** Runs of these workspaces have followers, or are some, and their places may change. Nothing was written. */
 export class FollowedError extends Error {
@@ -119,6 +121,7 @@ export async function settlePlaces(
       if (gone.has(place.traceId)) dead.add(workspaceId + row.draft.id);
     }
     moved.push(...(await tree.move(gone, nowUs)));
+    await tree.noteDays(own);
     await tree.moveWhatHangsOn(own);
   }
   return { places, dead, moved };
@@ -300,6 +303,19 @@ class Tree {
       return traceId === undefined || traceId === stored?.trace_id ? [] : [{ id: row.draft.id, traceId }];
     });
     if (moved.length > 0) await this.#moveBelongings(moved);
+  }
+
+  /** Remembers where runs are that lie before the trace they were placed in. */
+  async noteDays(rows: readonly PlacedRow[]): Promise<void> {
+    const days = [
+      ...rows.map(({ row }) => ({ day: row.facts.day, place: this.placeOf(row.draft.id) })),
+      ...this.#below.values(),
+    ].flatMap(({ day, place }) =>
+      place !== undefined && precedesTrace(day, place.traceId)
+        ? [{ workspaceId: this.#workspaceId, traceId: place.traceId, day }]
+        : [],
+    );
+    await addTraceDays(this.#client, days);
   }
 
   /** Feedback that is not filed yet gets its trace when it is. */

@@ -40,6 +40,22 @@ export function naturalDay(id: string): string | undefined {
   return dayOf(ms);
 }
 
+/**
+ * The first day in which the runs of a trace are looked for, judged by its id: children are made after their root, by
+ * clocks less than a day apart. What lies before is in trace_days. Undefined where every day is looked at.
+ */
+export function firstDayOfTrace(traceId: string): string | undefined {
+  const day = naturalDay(traceId);
+  return day === undefined ? undefined : addDays(day, -1);
+}
+
+/** Whether a run of the trace that lives in `day` lies before the days in which the trace is looked for. */
+export function precedesTrace(day: string, traceId: string): boolean {
+  const named = naturalDay(traceId);
+  // Hardly ever; only then is a day before worked out.
+  return named !== undefined && day < named && day !== STRAY_DAY && day < addDays(named, -1);
+}
+
 /** Whether a partition for `day` may be made now. Days outside are stored in the stray partition. */
 export function mayHavePartition(day: string, nowMs: number): boolean {
   const distance = (Date.parse(day) - Date.parse(dayOf(nowMs))) / DAY_MS;

@@ -1,14 +1,16 @@
 /**
  * Prepares a batch for writing: finds each run's day, makes missing partitions, and widens the zone map. All of
  * it is committed before the runs are and harms nobody alone: an empty partition, a locator row without a run,
- * a zone that promises too much.
+ * a zone or a day of a trace that promises too much.
  */
 import type pg from 'pg';
 import type { PartitionCatalog } from './partition-catalog.js';
-import { dayOf, mayHavePartition, naturalDay, STRAY_DAY } from './run-location.js';
+import { dayOf, mayHavePartition, naturalDay, precedesTrace, STRAY_DAY } from './run-location.js';
 import type { RunDraft } from './run-merge.js';
 import { startOf } from './run-row.js';
 import type { DraftToWrite } from './run-guard.js';
+import { addTraceDays } from './trace-days.js';
+import type { TraceDay } from './trace-days.js';
 
 interface Zone {
   workspaceId: string;
@@ -53,6 +55,7 @@ export class RunZones {
       return { draft, day, defaultProjectId };
     });
     await this.#widen(located, nowUs);
+    await addTraceDays(this.#pool, located.flatMap(dayBeforeTrace));
     return located;
   }
 
@@ -155,6 +158,15 @@ export class RunZones {
     if (this.#zones.size > MAX_CACHED_ZONES) this.forget();
     for (const [key, zone] of wider) this.#zones.set(key, zone);
   }
+}
+
+/** The day of a run that says its trace and lies before it. Of runs that follow their parents the tree knows. */
+function dayBeforeTrace({ draft, day }: DraftToWrite): [TraceDay] | [] {
+  const { workspaceId, id, traceId } = draft;
+  if (traceId === undefined || traceId === id) return [];
+  // A stray run moves to its own day should that get a partition.
+  const lasting = day === STRAY_DAY ? (naturalDay(id) ?? day) : day;
+  return precedesTrace(lasting, traceId) ? [{ workspaceId, traceId, day: lasting }] : [];
 }
 
 const covers = (zone: Zone, workspaceId: string, projectId: string, day: string, startOn: string): boolean =>

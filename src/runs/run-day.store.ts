@@ -2,7 +2,7 @@
  * The zone map over the partitions of runs: which days can hold what a reader looks for. Days are read first and
  * bound as constants, because only then does Postgres leave the other partitions out of the plan.
  */
-import { addDays, naturalDay, STRAY_DAY } from '../ingest/run-location.js';
+import { firstDayOfTrace, naturalDay, STRAY_DAY } from '../ingest/run-location.js';
 import type { Queryable } from '../platform/db.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 
@@ -69,18 +69,19 @@ export class RunDayStore {
   }
 
   /**
-   * Days that can hold runs of these traces: children are made after their root, clocks of two machines apart
-   * by less than a day. A root whose id tells no time leaves every day possible.
+   * Days that can hold runs of these traces: from the day before the first of their roots on, and those noted for
+   * runs of wrong clocks. A root whose id tells no time leaves every day possible.
    */
   async ofTraces(scope: WorkspaceScope, traceIds: readonly string[]): Promise<string[]> {
     const { rows } = await this.db.query<{ day: string }>(
       `/* runs.days_of_traces */
       select distinct day
       from run_days
-      where workspace_id = $1 and ($2::date is null or day >= $2::date or day = '${STRAY_DAY}')
+      where workspace_id = $1 and ($2::date is null or day >= $2::date or day = '${STRAY_DAY}'
+        or day in (select day from trace_days where workspace_id = $1 and trace_id = any($3::uuid[])))
       order by day desc
       limit ${MAX_DAYS}`,
-      [scope.workspaceId, earliestDay(traceIds) ?? null],
+      [scope.workspaceId, earliestDay(traceIds) ?? null, traceIds],
     );
     return rows.map(({ day }) => day);
   }
@@ -113,13 +114,13 @@ export class RunDayStore {
   }
 }
 
-/** The first day a trace's runs can lie in, judged by its id; undefined where every day is possible. */
+/** The first day these traces are looked for in; undefined where every day is possible. */
 export function earliestDay(traceIds: readonly string[]): string | undefined {
   let earliest: string | undefined;
   for (const id of traceIds) {
-    const day = naturalDay(id);
+    const day = firstDayOfTrace(id);
     if (day === undefined) return undefined;
     if (earliest === undefined || day < earliest) earliest = day;
   }
-  return earliest === undefined ? undefined : addDays(earliest, -1);
+  return earliest;
 }

@@ -87,6 +87,10 @@ export async function deleteTraces(
     returning id, trace_id as "traceId", project_id as "projectId"`,
     [scope.workspaceId, traceIds, days],
   );
+  await tx.query(
+    `/* trace_days.delete */ delete from trace_days where workspace_id = $1 and trace_id = any($2::uuid[])`,
+    [scope.workspaceId, traceIds],
+  );
   await forget(tx, scope, rows);
   return rows.length;
 }
@@ -111,6 +115,14 @@ export async function deleteRunsOfProject(
     await tx.query(
       `/* feedback.delete_of_project */ delete from feedback where workspace_id = $1 and project_id = $2 and run_id is null`,
       [scope.workspaceId, projectId],
+    );
+    // Traces may have runs in other projects, too: only days without any are known to lead nowhere.
+    await tx.query(
+      `/* trace_days.delete_empty */
+      delete from trace_days t
+      where workspace_id = $1
+        and not exists (select from run_days d where d.workspace_id = $1 and d.day = t.day)`,
+      [scope.workspaceId],
     );
     return { deleted: 0, done: true };
   }

@@ -78,7 +78,9 @@ export class TraceStore {
       from runs
       where workspace_id = $1 and trace_id = $2 and day = any(array(
         select day from run_days
-        where workspace_id = $1 and ($3::date is null or day >= $3::date or day = '${STRAY_DAY}')))
+        where workspace_id = $1 and ($3::date is null or day >= $3::date or day = '${STRAY_DAY}')
+        union all
+        select day from trace_days where workspace_id = $1 and trace_id = $2))
       order by dotted_order, id
       limit $4`,
       [scope.workspaceId, traceId, earliestDay([traceId]) ?? null, limit + 1],

@@ -125,6 +125,53 @@ test('a trace over several days, with ids of every kind, is found whole', async 
   }
 });
 
+test('a run that is days older than its trace, by its own clock, belongs to it like any other', async () => {
+  const workspaceId = randomUUID();
+  const root = rootEvent(workspaceId, now);
+  const early = childEvent(root, now - 9 * DAY_MS);
+  const earlier = childEvent(early, now - 12 * DAY_MS);
+  // Does not say its trace: it is where its parent is, which comes later.
+  const follower: RunEvent = {
+    kind: 'create',
+    workspaceId,
+    id: idAt(now - 15 * DAY_MS),
+    parentRunId: early.id,
+    project: { name: 'demo' },
+    startUs: (now - 15 * DAY_MS) * 1_000,
+  };
+  await world.write([earlier, follower]);
+  await world.write([early, root]);
+  const all = [root, early, earlier, follower].map(({ id }) => id);
+
+  world.takeStatements();
+  const { trace } = await world.query<TraceAnswer>(principalOf(workspaceId), TREE, { id: root.id });
+  expect(world.takeStatements().map((text) => text.slice(0, text.indexOf('*/')).trim())).toEqual([
+    '/* runs.days_of_traces',
+    '/* traces.summarize',
+    '/* traces.tree',
+    '/* runs.find_by_ids',
+  ]);
+  expect(trace.runCount).toBe(4);
+  expect(trace.runs.nodes.map(({ uuid }) => uuid).sort()).toEqual([...all].sort());
+  const first = await world.query<TraceAnswer>(principalOf(workspaceId), TREE, { id: root.id, first: 1 });
+  const rest = await world.query<TraceAnswer>(principalOf(workspaceId), TREE, {
+    id: root.id,
+    after: first.trace.runs.pageInfo.endCursor,
+  });
+  expect(rest.trace.runs.nodes).toHaveLength(3);
+
+  const [project] = await world.projects.findProjectsByName(principalOf(workspaceId), ['demo']);
+  expect(await world.runs.deleteTraces(principalOf(workspaceId), project?.uuid ?? '', [root.id])).toEqual([
+    root.id,
+  ]);
+  const { rows } = await world.database.pool.query(
+    `select id::text from runs where workspace_id = $1
+     union all select day::text from trace_days where workspace_id = $1 and trace_id = $2`,
+    [workspaceId, root.id],
+  );
+  expect(rows).toEqual([]);
+});
+
 test('the totals of a trace are those of its model calls', async () => {
   const workspaceId = randomUUID();
   const root = rootEvent(workspaceId, now, { metadata: { thread_id: 'chat' }, endUs: (now + 9_000) * 1_000 });
@@ -232,8 +279,12 @@ test('a run that is being written while its trace is deleted goes with it', asyn
     [workspaceId, root.id, idAt(now)],
   );
   const deletion = world.runs.deleteTraces(principalOf(workspaceId), project?.uuid ?? '', [root.id]);
-  await deletionWaits().finally(() => writer.query('commit'));
-  writer.release();
+  try {
+    await deletionWaits();
+    await writer.query('commit');
+  } finally {
+    writer.release(true);
+  }
   expect(await deletion).toEqual([root.id]);
   const { rows } = await pool.query('select id from runs where workspace_id = $1', [workspaceId]);
   expect(rows).toEqual([]);

@@ -2,6 +2,7 @@
  * Filters as SQL: one boolean expression over an alias of runs, true or false for every row and never null, so that
  * `not` means the same as in the predicate. Identifiers come from the vocabulary; every value is bound.
  */
+import { STRAY_DAY, TRACE_SPAN_DAYS } from '../ingest/run-location.js';
 import { assertNever } from '../platform/errors.js';
 import type { SqlParams } from '../platform/sql-params.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
@@ -24,8 +25,8 @@ export interface CompileOptions {
   readonly params: SqlParams;
   readonly scope: WorkspaceScope;
   /**
-   * Days (partitions) in which roots and other runs of the filtered runs' traces can live. Undefined reads all
-   * partitions; a trace over midnight makes this wider than the days of the filtered runs themselves.
+   * Days (partitions) in which roots and other runs of the filtered runs' traces can live, at least those up to
+   * TRACE_SPAN_DAYS away. Undefined reads all partitions.
    */
   readonly days: readonly string[] | undefined;
   /** From `SearchService.resolve`; without it the index is taken to be complete. */
@@ -40,11 +41,11 @@ export function compileRunFilters(filters: RunFilters, options: CompileOptions):
   if (filters.run !== undefined) conditions.push(compiler.plan(planFilter(filters.run), alias));
   if (filters.root !== undefined) {
     const root = compiler.plan(planFilter(filters.root), 'root_run');
-    conditions.push(compiler.existsRun('root_run', `root_run.id = ${alias}.trace_id`, root));
+    conditions.push(compiler.existsRun('root_run', alias, `root_run.id = ${alias}.trace_id`, root));
   }
   if (filters.tree !== undefined) {
     const member = compiler.plan(planFilter(filters.tree), 'tree_run');
-    conditions.push(compiler.existsRun('tree_run', `tree_run.trace_id = ${alias}.trace_id`, member));
+    conditions.push(compiler.existsRun('tree_run', alias, `tree_run.trace_id = ${alias}.trace_id`, member));
   }
   return conditions.length === 0 ? 'true' : allOfSql(conditions);
 }
@@ -95,8 +96,20 @@ class Compiler {
       : [`${alias}.day = any(${this.params.once('filter.days', days, 'date[]')})`];
   }
 
-  existsRun(alias: string, join: string, condition: string): string {
-    const where = [`${alias}.workspace_id = ${this.workspace}`, join, ...this.dayCondition(alias), condition];
+  /**
+   * A run of the same trace that meets the condition and lives near the run itself. Said by the run's own day and not
+   * only by `days`, so that lists, counts and subscriptions, which read different days, agree.
+   */
+  existsRun(alias: string, outer: string, join: string, condition: string): string {
+    const near = `${alias}.day between ${outer}.day - ${TRACE_SPAN_DAYS} and ${outer}.day + ${TRACE_SPAN_DAYS}`;
+    const stray = [outer, alias].map((name) => `${name}.day = '${STRAY_DAY}'`);
+    const where = [
+      `${alias}.workspace_id = ${this.workspace}`,
+      join,
+      ...this.dayCondition(alias),
+      anyOfSql([near, ...stray]),
+      condition,
+    ];
     return `exists (select 1 from runs ${alias} where ${where.join(' and ')})`;
   }
 

@@ -41,6 +41,12 @@ export function naturalDay(id: string): string | undefined {
 }
 
 /**
+ * How far apart two runs of a trace may live for conditions on the one to see the other, and for sums over threads.
+ * Looking into every partition there is would cost each candidate hundreds of lookups.
+ */
+export const TRACE_SPAN_DAYS = 7;
+
+/**
  * The first day in which the runs of a trace are looked for, judged by its id: children are made after their root, by
  * clocks less than a day apart. What lies before is in trace_days. Undefined where every day is looked at.
  */

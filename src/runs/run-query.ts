@@ -5,7 +5,7 @@
 import type { RunFilters } from '../filters/filter.js';
 import { compileRunFilters } from '../filters/filter.sql.js';
 import type { SearchResolution } from '../filters/search-resolution.js';
-import { addDays, STRAY_DAY } from '../ingest/run-location.js';
+import { addDays, STRAY_DAY, TRACE_SPAN_DAYS } from '../ingest/run-location.js';
 import { SqlParams } from '../platform/sql-params.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { TimeRange } from './run-day.store.js';
@@ -91,12 +91,7 @@ export function runConditions(
   return conditions.join('\n and ');
 }
 
-/**
- * How far apart the runs of one trace may live for filters on root or tree, and sums over threads, to see them. Looking for a root in
- * every partition there is would cost each candidate hundreds of lookups.
- */
-export const TRACE_SPAN_DAYS = 7;
-
+/** Where all runs of the traces that have runs in these days are judged to be; undefined stands for everywhere. */
 function daysOfSameTraces(days: readonly string[]): readonly string[] | undefined {
   const dated = days.filter((day) => day !== STRAY_DAY).sort();
   const [first] = dated;

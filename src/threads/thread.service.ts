@@ -1,11 +1,10 @@
 /** Use cases over threads: pages of them, one by its id, what they used. */
 import type { ContentReads } from '../audit/content-read.js';
 import { assertFilterAllowed } from '../filters/filter-access.js';
-import { addDays } from '../ingest/run-location.js';
+import { addDays, TRACE_SPAN_DAYS } from '../ingest/run-location.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
 import type { RunDay, RunDayStore } from '../runs/run-day.store.js';
-import { TRACE_SPAN_DAYS } from '../runs/run-query.js';
 import type { RunQuery, RunScan } from '../runs/run-query.js';
 import type { SearchResolver } from '../runs/run.service.js';
 import type { ThreadPosition, ThreadRow, ThreadStore, ThreadUsage } from './thread.store.js';

@@ -78,6 +78,10 @@ const allOfSql = (conditions: readonly string[]): string =>
 const anyOfSql = (conditions: readonly string[]): string =>
   conditions.length === 0 ? 'false' : `(${conditions.join(' or ')})`;
 
+/** Holds for every run: makes Postgres look into an index over roots and one over all others, where it uses neither. */
+export const inBothIndexes = (alias: string): string =>
+  `(${alias}.parent_run_id is null or ${alias}.parent_run_id is not null)`;
+
 class Compiler {
   private readonly params: SqlParams;
 
@@ -122,12 +126,7 @@ class Compiler {
       case 'not':
         return `(not ${this.plan(plan.part, alias)})`;
       case 'field':
-        return this.test(
-          `${alias}.${columnOf(plan.spec)}`,
-          plan.test,
-          CASTS[plan.spec.type],
-          plan.spec.nullable,
-        );
+        return this.field(plan.spec, plan.test, alias);
       case 'json':
         return this.test(`${alias}.${plan.side}::text`, plan.test, 'text', true);
       case 'root':
@@ -150,6 +149,12 @@ class Compiler {
       default:
         return assertNever(plan);
     }
+  }
+
+  private field(spec: FieldSpec, test: Test, alias: string): string {
+    const condition = this.test(`${alias}.${columnOf(spec)}`, test, CASTS[spec.type], spec.nullable);
+    const finds = spec.rootsIndexedApart === true && (test.kind === 'equal' || test.kind === 'oneOf');
+    return finds ? `(${condition} and ${inBothIndexes(alias)})` : condition;
   }
 
   /** A null fails every test but `null`; the guard keeps it from making the expression null. */

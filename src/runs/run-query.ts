@@ -3,7 +3,7 @@
  * threads all select runs through this one place.
  */
 import type { RunFilters } from '../filters/filter.js';
-import { compileRunFilters } from '../filters/filter.sql.js';
+import { compileRunFilters, inBothIndexes } from '../filters/filter.sql.js';
 import type { SearchResolution } from '../filters/search-resolution.js';
 import { addDays, STRAY_DAY, TRACE_SPAN_DAYS } from '../ingest/run-location.js';
 import { SqlParams } from '../platform/sql-params.js';
@@ -68,7 +68,10 @@ export function runConditions(
   if (query.traceIds !== undefined) add(`r.trace_id = any(${bind(params, query.traceIds, 'uuid[]')})`);
   if (query.parentRunId !== undefined) add(`r.parent_run_id = ${bind(params, query.parentRunId, 'uuid')}`);
   if (query.isRoot !== undefined) add(`r.parent_run_id is ${query.isRoot ? '' : 'not '}null`);
-  if (query.threadId !== undefined) add(`r.thread_id = ${bind(params, query.threadId, 'text')}`);
+  if (query.threadId !== undefined) {
+    add(`r.thread_id = ${bind(params, query.threadId, 'text')}`);
+    if (query.isRoot === undefined) add(inBothIndexes('r'));
+  }
   if (query.runType !== undefined) add(`r.run_type = ${bind(params, query.runType, 'text')}`);
   if (query.hasError !== undefined) add(`r.error is ${query.hasError ? 'not ' : ''}null`);
   if (query.referenceExampleIds !== undefined) {

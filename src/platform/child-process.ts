@@ -18,6 +18,8 @@ export interface KeptProcessOptions {
   /** Flags of the runtime. Default: the parent's, so that both run from sources or both from the build. */
   readonly execArgv?: readonly string[];
   readonly log: Logger;
+  /** Before a child that keeps ending is started again; the first time it is 100 ms. Default: 5,000. */
+  readonly longestDelayMs?: number;
   /** Exit codes after which starting again is pointless; reported instead. */
   readonly fatalCodes: readonly number[];
   readonly onFatal: (code: number) => void;
@@ -54,6 +56,7 @@ export class KeptProcess {
 
   #start(): void {
     const { name, file, env, log, fatalCodes, onFatal, execArgv = process.execArgv } = this.#options;
+    const { longestDelayMs = LONGEST_DELAY_MS } = this.#options;
     const started = performance.now();
     const child = spawn(process.execPath, [...execArgv, file], {
       env,
@@ -69,7 +72,7 @@ export class KeptProcess {
       if (performance.now() - started > HEALTHY_AFTER_MS) this.#delayMs = FIRST_DELAY_MS;
       log.warn({ child: name, code, signal, delayMs: this.#delayMs }, 'ended by itself and is started again');
       this.#restart = setTimeout(() => this.#start(), this.#delayMs);
-      this.#delayMs = Math.min(this.#delayMs * 2, LONGEST_DELAY_MS);
+      this.#delayMs = Math.min(this.#delayMs * 2, longestDelayMs);
     });
   }
 }

@@ -96,38 +96,69 @@ export class JournalClient {
   }
 }
 
-/** What does not agree between journals and database: acknowledged but missing or incomplete, stored twice. */
+interface StoredRun {
+  readonly id: string;
+  readonly status: string;
+  readonly inputs: { id: string } | null;
+  readonly outputs: { answer: string } | null;
+  readonly n: number;
+}
+
+/**
+ * What does not agree between journals and database: acknowledged but missing, incomplete or not announced in the feed;
+ * stored twice; half a payload of something that was not acknowledged; announced but not there.
+ */
 export async function checkJournals(
   pool: pg.Pool,
   journals: readonly JournalClient[],
 ): Promise<{ acknowledged: number; wrong: string[] }> {
   const wrong: string[] = [];
   let acknowledged = 0;
+  const announced = await announcedRuns(pool);
   for (const journal of journals) {
-    const ids = [...journal.sent.keys()];
-    const { rows } = await pool.query<{
-      id: string;
-      status: string;
-      inputs: { id: string };
-      outputs: { answer: string } | null;
-      n: number;
-    }>(
+    const { rows } = await pool.query<StoredRun>(
       `select id, min(status) as status, (array_agg(inputs))[1] as inputs, (array_agg(outputs))[1] as outputs, count(*)::int as n
        from runs where id = any($1::uuid[]) group by id`,
-      [ids],
+      [[...journal.sent.keys()]],
     );
     const stored = new Map(rows.map((row) => [row.id, row]));
     for (const entry of journal.sent.values()) {
-      const row = stored.get(entry.id);
-      if (row !== undefined && row.n !== 1) wrong.push(`${entry.id} is stored ${row.n} times`);
       if (entry.posted) acknowledged += 1;
-      if (entry.posted && row?.inputs.id !== entry.id) {
-        wrong.push(`${entry.id} was acknowledged and is missing`);
-      }
-      if (entry.patched && (row?.status !== 'success' || row.outputs?.answer !== entry.answer)) {
-        wrong.push(`${entry.id} lost its acknowledged end`);
-      }
+      wrong.push(...faultsOf(entry, stored.get(entry.id), announced.get(entry.id)));
     }
   }
   return { acknowledged, wrong };
+}
+
+/** The kinds of feed entries by run. */
+async function announcedRuns(pool: pg.Pool): Promise<Map<string, Set<string>>> {
+  const { rows } = await pool.query<{ id: string; kinds: string[] }>(
+    `select entry ->> 2 as id, array_agg(distinct entry ->> 0) as kinds
+     from feed, json_array_elements(entries) entry
+     group by 1`,
+  );
+  return new Map(rows.map(({ id, kinds }) => [id, new Set(kinds)]));
+}
+
+function faultsOf(entry: Sent, row: StoredRun | undefined, announced: Set<string> | undefined): string[] {
+  const { id, answer, posted, patched } = entry;
+  const faults: (string | false)[] = [
+    posted && row?.inputs?.id !== id && `${id} was acknowledged and is missing`,
+    patched &&
+      (row?.status !== 'success' || row.outputs?.answer !== answer) &&
+      `${id} lost its acknowledged end`,
+    posted && announced === undefined && `${id} was acknowledged and not announced`,
+    patched && announced?.has('e') !== true && `the acknowledged end of ${id} was not announced`,
+    row === undefined && announced !== undefined && `${id} was announced and is missing`,
+  ];
+  if (row !== undefined) {
+    faults.push(
+      row.n !== 1 && `${id} is stored ${row.n} times`,
+      // A patch whose post never came has no inputs, a post without its patch no outputs.
+      row.inputs !== null && row.inputs.id !== id && `${id} has something else as inputs`,
+      row.outputs !== null && row.outputs.answer !== answer && `${id} has something else as outputs`,
+      announced === undefined && `${id} is stored and was not announced`,
+    );
+  }
+  return faults.filter((fault) => fault !== false);
 }

@@ -63,6 +63,8 @@ async function keep(name: string, file: string, options: ProcessOptions): Promis
     execArgv: [],
     env: environment(options, port),
     log,
+    // Tests that kill again and again are about the deaths, not about the pauses behind them.
+    longestDelayMs: 100,
     fatalCodes: [78],
     onFatal: (code) => {
       throw new Error(`${name} ended with ${code}`);

@@ -3,7 +3,7 @@ import type { Queryable } from '../platform/db.js';
 import { keysetCondition, keysetOrder } from '../platform/keyset.js';
 import type { Keyset, PageWindow } from '../platform/keyset.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
-import type { HarvestCandidate, HarvestPick, Verdict } from './harvest.js';
+import type { HarvestCandidate, HarvestPick, HarvestRun, Verdict } from './harvest.js';
 
 export interface NewCandidate extends Omit<HarvestCandidate, 'exampleId'> {
   readonly stratum: string | null;
@@ -32,7 +32,16 @@ export interface HarvestPlace {
   readonly harvestId: string;
   readonly datasetId: string;
   readonly harvestRunId: string;
+  /** Of the definition. */
+  readonly revision: number;
 }
+
+export const placeOf = ({ uuid, harvestId, datasetId, revision }: HarvestRun): HarvestPlace => ({
+  harvestId,
+  datasetId,
+  harvestRunId: uuid,
+  revision,
+});
 
 const PLAIN = `source_run_id as "sourceRunId", position, start_time as "startTime", verdict, reason,
   duplicate_of as "duplicateOf", redactions, metadata, example_id as "exampleId"`;
@@ -290,19 +299,20 @@ export class CandidateStore {
 
   // ── What a harvest has met ───────────────────────────────────────────────────────────────────────────────
 
-  /** Of these runs, those the harvest has met before. */
+  /** Of these runs, those the harvest has met before. What an older definition passed over counts as new. */
   async known(
     db: Queryable,
     scope: WorkspaceScope,
-    { harvestId, datasetId }: Pick<HarvestPlace, 'harvestId' | 'datasetId'>,
+    { harvestId, datasetId, revision }: Omit<HarvestPlace, 'harvestRunId'>,
     runIds: readonly string[],
   ): Promise<string[]> {
     const { rows } = await db.query<{ id: string }>(
       `/* harvest_sources.known */
       select source_run_id as id from harvest_sources
       where workspace_id = $1 and harvest_id = $2 and dataset_id = $3 and source_run_id = any($4::uuid[])
-      limit $5`,
-      [scope.workspaceId, harvestId, datasetId, runIds, runIds.length],
+        and (outcome <> 'passed_over' or revision >= $5)
+      limit $6`,
+      [scope.workspaceId, harvestId, datasetId, runIds, revision, runIds.length],
     );
     return rows.map(({ id }) => id);
   }
@@ -314,7 +324,7 @@ export class CandidateStore {
   async take(
     tx: Queryable,
     scope: WorkspaceScope,
-    { harvestId, datasetId, harvestRunId }: HarvestPlace,
+    { harvestId, datasetId, harvestRunId, revision }: HarvestPlace,
     runIds: readonly string[],
     outcome: 'proposed' | 'added' | 'rejected',
     now: Date,
@@ -326,20 +336,61 @@ export class CandidateStore {
         created_at)
       select $1::uuid, $2::uuid, $3::uuid, id, $4::uuid, $6, $7::timestamptz
       from unnest($5::uuid[]) as r (id) order by id
-      on conflict (workspace_id, harvest_id, dataset_id, source_run_id) do update set outcome = excluded.outcome
-      where s.harvest_run_id = excluded.harvest_run_id
+      on conflict (workspace_id, harvest_id, dataset_id, source_run_id) do update
+      set outcome = excluded.outcome, harvest_run_id = excluded.harvest_run_id, revision = null
+      where s.harvest_run_id = excluded.harvest_run_id or (s.outcome = 'passed_over' and s.revision < $8)
       returning source_run_id as id`,
-      [scope.workspaceId, harvestId, datasetId, harvestRunId, [...runIds].sort(), outcome, now.toISOString()],
+      [
+        scope.workspaceId,
+        harvestId,
+        datasetId,
+        harvestRunId,
+        [...runIds].sort(),
+        outcome,
+        now.toISOString(),
+        revision,
+      ],
     );
     return new Set(rows.map(({ id }) => id));
   }
 
-  /** What was only proposed may be harvested again. */
-  async release(tx: Queryable, scope: WorkspaceScope, harvestRunId: string): Promise<void> {
+  /**
+   * Writes down which runs the cap or a duplicate has left out, so that the same definition does not take them later:
+   * a cap would only be a page size, and a duplicate of something deleted would bring it back.
+   */
+  async passOver(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    { harvestId, datasetId, harvestRunId, revision }: HarvestPlace,
+    now: Date,
+  ): Promise<void> {
+    await tx.query(
+      `/* harvest_sources.pass_over */
+      insert into harvest_sources as s (workspace_id, harvest_id, dataset_id, source_run_id, harvest_run_id, outcome,
+        created_at, revision)
+      select workspace_id, $2::uuid, $3::uuid, source_run_id, harvest_run_id, 'passed_over', $6::timestamptz, $5::int
+      from harvest_candidates
+      where workspace_id = $1 and harvest_run_id = $4
+        and verdict in ('over_cap', 'exact_duplicate', 'near_duplicate')
+      order by source_run_id
+      on conflict (workspace_id, harvest_id, dataset_id, source_run_id) do update
+      set harvest_run_id = excluded.harvest_run_id, revision = excluded.revision
+      where s.outcome = 'passed_over' and s.revision < excluded.revision`,
+      [scope.workspaceId, harvestId, datasetId, harvestRunId, revision, now.toISOString()],
+    );
+  }
+
+  /** These runs may be harvested again. */
+  async release(
+    tx: Queryable,
+    scope: WorkspaceScope,
+    harvestRunId: string,
+    outcomes: readonly ('proposed' | 'passed_over')[],
+  ): Promise<void> {
     await tx.query(
       `/* harvest_sources.release */
-      delete from harvest_sources where workspace_id = $1 and harvest_run_id = $2 and outcome = 'proposed'`,
-      [scope.workspaceId, harvestRunId],
+      delete from harvest_sources where workspace_id = $1 and harvest_run_id = $2 and outcome = any($3::text[])`,
+      [scope.workspaceId, harvestRunId, outcomes],
     );
   }
 }

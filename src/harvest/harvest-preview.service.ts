@@ -9,7 +9,7 @@ import { windowOf } from './harvest.js';
 import type { HarvestCandidate, HarvestDefinition, TimeWindow } from './harvest.js';
 import type { HarvestService } from './harvest.service.js';
 import { HarvestRefused } from './harvest-source.js';
-import type { HarvestSource } from './harvest-source.js';
+import type { HarvestQuestion, HarvestSource } from './harvest-source.js';
 
 export const MAX_PREVIEW = 50;
 /** Runs a preview looks at, for as long as it has not found enough. */
@@ -42,7 +42,7 @@ export interface HarvestPreview {
 }
 
 interface Plan {
-  readonly harvestId: string | undefined;
+  readonly harvest: HarvestQuestion['harvest'];
   readonly datasetId: string;
   readonly definition: HarvestDefinition;
   readonly harvestedTo: string | null;
@@ -112,13 +112,13 @@ export class HarvestPreviewService {
     if ('harvestId' in of) {
       const [harvest] = await harvests.find(principal, [of.harvestId]);
       if (harvest === undefined) throw new AppError('NOT_FOUND', 'Harvest not found.');
-      const { uuid, datasetId, definition, harvestedTo } = harvest;
-      return { harvestId: uuid, datasetId, definition, harvestedTo };
+      const { uuid, revision, datasetId, definition, harvestedTo } = harvest;
+      return { harvest: { harvestId: uuid, revision }, datasetId, definition, harvestedTo };
     }
     const definition = await harvests.check(principal, {}, of.datasetId, of.definition);
     if (definition.ok) {
       return {
-        harvestId: undefined,
+        harvest: undefined,
         datasetId: of.datasetId,
         definition: definition.value,
         harvestedTo: null,

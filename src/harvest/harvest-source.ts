@@ -42,7 +42,7 @@ export interface HarvestSourceDeps {
 /** What an execution, or a preview, is about. */
 export interface HarvestQuestion {
   /** Absent: one that is not stored has met nothing. */
-  readonly harvestId?: string | undefined;
+  readonly harvest?: { readonly harvestId: string; readonly revision: number } | undefined;
   readonly datasetId: string;
   readonly definition: HarvestDefinition;
   readonly window: TimeWindow;
@@ -132,14 +132,14 @@ export class HarvestSource {
 
   async #known(
     scope: WorkspaceScope,
-    { harvestId, datasetId }: HarvestQuestion,
+    { harvest, datasetId }: HarvestQuestion,
     runs: readonly RunRow[],
   ): Promise<ReadonlySet<string>> {
     if (runs.length === 0) return new Set();
     const { db, candidates, examples } = this.#deps;
     const ids = runs.map(({ uuid }) => uuid);
     const met =
-      harvestId === undefined ? [] : await candidates.known(db, scope, { harvestId, datasetId }, ids);
+      harvest === undefined ? [] : await candidates.known(db, scope, { ...harvest, datasetId }, ids);
     return new Set([...met, ...(await examples.findSources(scope, datasetId, ids))]);
   }
 

@@ -14,7 +14,7 @@ import type { JobProgress } from '../platform/jobs/job.store.js';
 import type { JobClaim } from '../platform/jobs/runner.js';
 import { trustedScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
-import { tidyHarvests } from './candidate.store.js';
+import { placeOf, tidyHarvests } from './candidate.store.js';
 import type { CandidateStore } from './candidate.store.js';
 import type { HarvestRun } from './harvest.js';
 import type { HarvestRunStore, LooseRun } from './harvest-run.store.js';
@@ -101,8 +101,9 @@ export class HarvestWorkService {
       cleared = await claim.transaction((tx) => candidates.clear(tx, scope, run.uuid, CLEAR_BATCH));
     }
     if (!(await claim.transaction((tx) => runs.begin(tx, scope, run.uuid, dataset.version)))) return false;
-    const { harvestId, datasetId, definition, windowFrom, windowTo } = run;
-    const question = { harvestId, datasetId, definition, window: { from: windowFrom, to: windowTo } };
+    const { harvestId, revision, datasetId, definition, windowFrom, windowTo } = run;
+    const window = { from: windowFrom, to: windowTo };
+    const question = { harvest: { harvestId, revision }, datasetId, definition, window };
     let done = 0;
     for await (const page of source.pages(principal, question, signal)) {
       const goesOn = await claim.transaction(async (tx) => {
@@ -126,7 +127,7 @@ export class HarvestWorkService {
   }
 
   async #finish(tx: pg.PoolClient, scope: WorkspaceScope, id: string, harvestId: string): Promise<void> {
-    const { harvests, runs, clock } = this.#deps;
+    const { harvests, runs, candidates, clock } = this.#deps;
     await harvests.lock(tx, scope, harvestId);
     const run = await runs.lock(tx, scope, id);
     if (run?.state !== 'running') return;
@@ -140,6 +141,7 @@ export class HarvestWorkService {
       const end = { from: ['running'], to: 'applied', ...(made && { version: version?.version }) } as const;
       await runs.move(tx, scope, id, end, clock.now());
     }
+    await candidates.passOver(tx, scope, placeOf(run), clock.now());
     const { datasetId, revision, windowTo } = run;
     await harvests.harvestedTo(tx, scope, { id: harvestId, datasetId, revision, to: windowTo });
   }
@@ -147,10 +149,9 @@ export class HarvestWorkService {
   /** Reserves the runs, so that no other execution proposes them too. False where nothing is left to decide. */
   async #propose(tx: pg.PoolClient, scope: WorkspaceScope, run: HarvestRun): Promise<boolean> {
     const { candidates, clock } = this.#deps;
-    const { uuid, harvestId, datasetId } = run;
+    const { uuid } = run;
     const ids = await candidates.pendingIds(tx, scope, uuid);
-    const place = { harvestId, datasetId, harvestRunId: uuid };
-    const own = await candidates.take(tx, scope, place, ids, 'proposed', clock.now());
+    const own = await candidates.take(tx, scope, placeOf(run), ids, 'proposed', clock.now());
     const others = ids.filter((id) => !own.has(id));
     await candidates.decide(
       tx,

@@ -18,6 +18,7 @@ import type { Ids } from '../platform/ids.js';
 import { ok } from '../platform/result.js';
 import type { Result } from '../platform/result.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
+import { placeOf } from './candidate.store.js';
 import type { CandidateStore, Decision, PendingCandidate } from './candidate.store.js';
 import { findByInputs } from './existing-examples.js';
 import { HARVEST_KEY } from './harvest.js';
@@ -86,9 +87,8 @@ export class HarvestWriter {
       if ('verdict' in refusal) decisions.push(refusal);
       else ready.push({ candidate, row: refusal });
     }
-    const harvest = { harvestId: run.harvestId, datasetId, harvestRunId: run.uuid };
     const wanted = ready.map(({ candidate }) => candidate.sourceRunId);
-    const own = await candidates.take(tx, scope, harvest, wanted, 'added', clock.now());
+    const own = await candidates.take(tx, scope, placeOf(run), wanted, 'added', clock.now());
     const rows: ExampleRow[] = [];
     for (const { candidate, row } of ready) {
       const { sourceRunId } = candidate;

@@ -20,6 +20,7 @@ import type { ProjectService } from '../projects/project.service.js';
 import type { Schedule, ScheduleOutcome } from '../schedules/schedule.js';
 import { mayReadContent, requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
+import { placeOf } from './candidate.store.js';
 import type { CandidateStore } from './candidate.store.js';
 import { nameProblems, readDefinition, windowOf } from './harvest.js';
 import type {
@@ -349,7 +350,7 @@ export class HarvestService {
       const written = await writer.apply(tx, scope, run, actorOf(principal));
       if (!written.ok) return failed(problem('NOT_FOUND', 'The dataset is gone.', ['id']));
       // What turned out to be there already, or not to fit, may come again.
-      await candidates.release(tx, scope, id);
+      await candidates.release(tx, scope, id, ['proposed']);
       const { made, version } = written.value;
       const end = { from: ['proposed'], to: 'applied', decidedBy: actorOf(principal) } as const;
       const moved = await runs.move(
@@ -395,7 +396,7 @@ export class HarvestService {
         );
       }
       await candidates.forgetContent(tx, scope, [id]);
-      await candidates.release(tx, scope, id);
+      await candidates.release(tx, scope, id, ['proposed', 'passed_over']);
       return ok(moved);
     });
   }
@@ -403,13 +404,12 @@ export class HarvestService {
   private async rejectPending(
     tx: pg.PoolClient,
     scope: WorkspaceScope,
-    { uuid, harvestId, datasetId }: HarvestRun,
+    run: HarvestRun,
     except: readonly string[],
   ): Promise<void> {
     const { candidates, clock } = this.deps;
-    const rejected = await candidates.decideRest(tx, scope, uuid, 'rejected', except);
-    const place = { harvestId, datasetId, harvestRunId: uuid };
-    await candidates.take(tx, scope, place, rejected, 'rejected', clock.now());
+    const rejected = await candidates.decideRest(tx, scope, run.uuid, 'rejected', except);
+    await candidates.take(tx, scope, placeOf(run), rejected, 'rejected', clock.now());
   }
 }
 

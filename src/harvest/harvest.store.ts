@@ -75,7 +75,7 @@ export class HarvestStore {
     return rows[0] && toHarvest(rows[0]);
   }
 
-  /** Makes the next revision. A new dataset is harvested from the beginning. */
+  /** Another definition or dataset is the next revision; a new dataset is harvested from the beginning. */
   async update(
     tx: Queryable,
     scope: WorkspaceScope,
@@ -85,7 +85,8 @@ export class HarvestStore {
     const { rows } = await tx.query<HarvestRow>(
       `/* harvests.update */
       update harvests
-      set name = $3, description = $4, dataset_id = $5, definition = $6, revision = revision + 1, updated_at = $7,
+      set name = $3, description = $4, dataset_id = $5, definition = $6::json, updated_at = $7,
+        revision = revision + case when dataset_id = $5 and definition::text = $6::json::text then 0 else 1 end,
         harvested_to = case when dataset_id = $5 then harvested_to end
       where workspace_id = $1 and id = $2
       returning ${COLUMNS}`,

@@ -113,7 +113,7 @@ export interface Harvest {
   readonly description: string | null;
   readonly datasetId: string;
   readonly definition: HarvestDefinition;
-  /** Grows with each change. */
+  /** Grows with each change of the definition or the dataset. */
   readonly revision: number;
   readonly harvestedTo: string | null;
   readonly createdAt: string;
@@ -148,7 +148,7 @@ export interface HarvestCounts {
   readonly matched: number;
   /** Calls of judges and of experiment targets; never harvested. */
   readonly internal: number;
-  /** In the dataset already, or met by an earlier execution. */
+  /** In the dataset already, or met by an earlier execution: added, proposed, rejected or passed over. */
   readonly known: number;
   /** In which something was redacted, whatever became of them. */
   readonly redacted: number;

@@ -93,7 +93,7 @@ export class HarvestType extends Node {
   @Field(() => JsonScalar, { description: 'With all defaults filled in.' })
   definition!: HarvestDefinition;
 
-  @Field(() => Int, { description: 'Grows with each change.' })
+  @Field(() => Int, { description: 'Grows with each change of the definition or the dataset.' })
   revision!: number;
 
   @Field(() => DateTimeScalar, {
@@ -145,7 +145,10 @@ export class HarvestRunType extends Node {
   @Field(() => Int, { description: 'Calls of judges and of experiment targets among them: never harvested.' })
   internal!: number;
 
-  @Field(() => Int)
+  @Field(() => Int, {
+    description:
+      'In the dataset already, or met by an earlier execution: added, proposed, rejected or passed over.',
+  })
   known!: number;
 
   @Field(() => Int, { description: 'In which something was redacted, whatever became of them.' })

@@ -236,6 +236,51 @@ describe.each(ENGINES)('harvests on %s', (engine) => {
     expect(chosen[1]).toEqual(chosen[0]);
   });
 
+  test('what the cap or a duplicate left out stays out until the definition changes', async () => {
+    const ids = await plantRuns(
+      harness,
+      'passed over',
+      ['first', 'first', 'second', 'third', 'third'].map((question) => ({ inputs: { question } })),
+    );
+    const dataset = await makeDataset(harness, 'capped');
+    const definition = { projectIds: [await projectId(harness, 'passed over')], cap: 1 };
+    const id = await makeHarvest(harness, 'capped', dataset, definition);
+    // The original of the first pair is over the cap; of the last pair it is added.
+    const left = { matched: 5, exactDuplicates: 2, overCap: 2, added: 1 };
+    expect(await harvestOnce(harness, id)).toMatchObject(left);
+    const nothing = { matched: 5, known: 5, exactDuplicates: 0, overCap: 0, added: 0, version: null };
+    expect(await harvestOnce(harness, id)).toMatchObject(nothing);
+    // Nor does a duplicate bring back what a curator has deleted.
+    const { dataset: seen } = await ask<{ dataset: { examples: { nodes: { uuid: string }[] } } }>(
+      harness,
+      'query ($id: ID!) { dataset(id: $id) { examples(first: 1) { nodes { uuid } } } }',
+      { id: dataset },
+    );
+    await send(harness, 'deleteExamples', 'DeleteExamplesInput', 'deletedIds', {
+      ids: [seen.examples.nodes[0]?.uuid],
+    });
+    expect(await harvestOnce(harness, id)).toMatchObject(nothing);
+
+    const change = (patch: object) =>
+      send<{ harvest: { revision: number } }>(
+        harness,
+        'updateHarvest',
+        'UpdateHarvestInput',
+        'harvest { revision }',
+        { id, ...patch },
+      );
+    expect((await change({ name: 'capped still' })).harvest).toEqual({ revision: 1 });
+    expect(await harvestOnce(harness, id)).toMatchObject(nothing);
+    expect((await change({ definition: { ...definition, pick: 'OLDEST' } })).harvest).toEqual({
+      revision: 2,
+    });
+    const wider = { known: 1, exactDuplicates: 1, overCap: 2, added: 1 };
+    expect(await harvestOnce(harness, id)).toMatchObject(wider);
+    expect(await harvestOnce(harness, id)).toMatchObject(nothing);
+    const sources = (await readDataset(harness, dataset)).examples.map(({ sourceRunId }) => sourceRunId);
+    expect(sources).toEqual([ids[0]]);
+  });
+
   test('what waits for approval is added when somebody says so, in part or not at all', async () => {
     const ids = await plantRuns(
       harness,
@@ -273,20 +318,25 @@ describe.each(ENGINES)('harvests on %s', (engine) => {
   });
 
   test('what was rejected stays away, what was taken back may come again', async () => {
-    await plantRuns(harness, 'unwanted', [{ inputs: { question: 'please not' } }]);
+    await plantRuns(
+      harness,
+      'unwanted',
+      ['please not', 'nor this'].map((question) => ({ inputs: { question } })),
+    );
     const dataset = await makeDataset(harness, 'empty');
     const harvest = await makeHarvest(harness, 'unwanted', dataset, {
       projectIds: [await projectId(harness, 'unwanted')],
+      cap: 1,
       approval: true,
     });
     const first = await harvestOnce(harness, harvest);
     const cancelled = await decide('cancelHarvestRun', { id: first.uuid });
     expect(cancelled.harvestRun).toMatchObject({ state: 'CANCELLED' });
     const second = await harvestOnce(harness, harvest);
-    expect(second).toMatchObject({ state: 'PROPOSED', pending: 1 });
+    expect(second).toMatchObject({ state: 'PROPOSED', pending: 1, overCap: 1 });
     const rejected = await decide('rejectHarvestRun', { id: second.uuid });
     expect(rejected.harvestRun).toMatchObject({ state: 'REJECTED', rejected: 1, pending: 0 });
-    expect(await harvestOnce(harness, harvest)).toMatchObject({ state: 'APPLIED', known: 1 });
+    expect(await harvestOnce(harness, harvest)).toMatchObject({ state: 'APPLIED', known: 2 });
     expect((await readDataset(harness, dataset)).version).toBe(0);
   });
 

@@ -117,6 +117,7 @@ export function createHarvests(
   const source = new HarvestSource({
     db: reads,
     runs: parts.runs,
+    projects,
     examples: parts.exampleStore,
     candidates,
   });

@@ -17,7 +17,7 @@ import { uuidTimeMs } from '../platform/ids.js';
 import { startLoop } from '../platform/jobs/loop.js';
 import type { Logger } from '../platform/log.js';
 import { appendFeed, FEED_TOPIC } from '../live/feed.js';
-import { ORIGIN_KEY } from '../runs/run-origin.js';
+import { JUDGE_PROJECT, ORIGIN_KEY } from '../runs/run-origin.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type pg from 'pg';
 import { evaluationKey, isReusable, outputKey } from './evaluation-cache.js';
@@ -63,7 +63,6 @@ export interface LaneOptions {
 export type LaneEnd = { readonly kind: 'idle' } | { readonly kind: 'more'; readonly afterMs: number };
 
 /** The project judges' runs are written to: where the SDKs have theirs. */
-const JUDGE_PROJECT = 'evaluators';
 /** Claims that may be lost before a unit is given up: it is likely what kills workers. */
 const MAX_LOSSES = 5;
 const RENEW_MS = (LEASE_SECONDS * 1_000) / 3;

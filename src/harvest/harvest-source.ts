@@ -11,13 +11,14 @@ import { mapRun } from '../datasets/run-mapping.js';
 import type { SourceRun } from '../datasets/run-mapping.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { Queryable } from '../platform/db.js';
+import type { ProjectService } from '../projects/project.service.js';
 import type { RunRow } from '../runs/run-columns.js';
-import { isInternalRun } from '../runs/run-origin.js';
 import type { RunQuery } from '../runs/run-query.js';
 import type { RunService } from '../runs/run.service.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
 import type { CandidateStore, NewCandidate } from './candidate.store.js';
+import { EvaluationRuns, metadataOf } from './evaluation-runs.js';
 import { findByInputs, inputsSince } from './existing-examples.js';
 import { filtersOf } from './harvest.js';
 import type { HarvestDefinition, TimeWindow } from './harvest.js';
@@ -35,6 +36,7 @@ const EXAMPLES_PER_PAGE = 200;
 export interface HarvestSourceDeps {
   readonly db: Queryable;
   readonly runs: Pick<RunService, 'listRuns' | 'findRuns'>;
+  readonly projects: Pick<ProjectService, 'findProjects'>;
   readonly examples: ExampleStore;
   readonly candidates: CandidateStore;
 }
@@ -77,6 +79,7 @@ export class HarvestSource {
     requireScope(principal, 'content');
     const { definition } = question;
     const redactor = new Redactor(definition.redaction);
+    const evaluation = new EvaluationRuns(this.#deps.projects, principal, definition.projectIds);
     const compared = new Comparison(definition, await this.#nearIndex(scope, question, signal));
     let seen = 0;
     let position = 0;
@@ -88,7 +91,7 @@ export class HarvestSource {
           `More than ${MAX_MATCHED} runs match: a narrower filter or window is needed.`,
         );
       }
-      const own = runs.filter((run) => !isInternal(run));
+      const own = await evaluation.without(runs);
       const known = await this.#known(scope, question, own);
       const candidates: NewCandidate[] = [];
       for (let at = 0; at < own.length; at += RUNS_PER_READ) {
@@ -120,7 +123,7 @@ export class HarvestSource {
       const page = await this.#deps.runs.listRuns(principal, query, {
         direction: 'asc',
         window: { limit: RUNS_PER_PAGE, backward: false, boundary },
-        fields: ['metadata'],
+        fields: ['metadata', 'projectUuid', 'referenceExampleId'],
       });
       const runs = page.slice(0, RUNS_PER_PAGE);
       if (runs.length > 0) yield runs;
@@ -273,11 +276,6 @@ const blank = ({ uuid, startTime }: RunRow): Prepared => ({
   signature: undefined,
   ...NO_CONTENT,
 });
-
-const metadataOf = ({ metadata }: Pick<SourceRun, 'metadata'>): JsonObject =>
-  metadata === undefined ? {} : (JSON.parse(metadata) as JsonObject);
-
-const isInternal = (run: RunRow): boolean => isInternalRun({ metadata: metadataOf(run) });
 
 /** The example a run would make. Whatever goes wrong drops it, with a reason that holds nothing of its content. */
 function prepare(

@@ -146,7 +146,7 @@ export type Verdict = (typeof VERDICTS)[number];
 export interface HarvestCounts {
   /** Runs the filters let through, internal ones among them. */
   readonly matched: number;
-  /** Calls of judges and of experiment targets; never harvested. */
+  /** Made by evaluation: of judges, evaluators and experiments. */
   readonly internal: number;
   /** In the dataset already, or met by an earlier execution: added, proposed, rejected or passed over. */
   readonly known: number;

@@ -142,7 +142,9 @@ export class HarvestRunType extends Node {
   @Field(() => Int, { description: 'Runs the filters let through.' })
   matched!: number;
 
-  @Field(() => Int, { description: 'Calls of judges and of experiment targets among them: never harvested.' })
+  @Field(() => Int, {
+    description: 'Made by evaluation among them: of judges, evaluators and experiments. Left out.',
+  })
   internal!: number;
 
   @Field(() => Int, {

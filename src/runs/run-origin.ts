@@ -7,6 +7,9 @@ import type { JsonObject } from '../ingest/run-event.js';
 /** Key in a run's metadata. Filters reach it as `eq(metadata_key, "tracewell.origin")`. */
 export const ORIGIN_KEY = 'tracewell.origin';
 
+/** Where judges, and the evaluators of the SDKs, trace. */
+export const JUDGE_PROJECT = 'evaluators';
+
 /** judge: called by an evaluator. target: called to be evaluated, in an experiment. */
 export const RUN_ORIGINS = ['judge', 'target'] as const;
 export type RunOrigin = (typeof RUN_ORIGINS)[number];

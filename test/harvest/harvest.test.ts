@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { v7 } from 'uuid';
 import { ask } from '../experiments/world.js';
 import { ENGINES, startHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
@@ -84,6 +85,42 @@ describe.each(ENGINES)('harvests on %s', (engine) => {
     const again = await harvestOnce(harness, harvest);
     expect(again).toMatchObject({ state: 'APPLIED', matched: 3, known: 2, added: 0, version: null });
     expect((await readDataset(harness, dataset)).version).toBe(1);
+  });
+
+  test('what evaluation has traced is left out, unless its project is named', async () => {
+    const key = harness.keys.neighbour.secret;
+    const question = (text: string) => ({ inputs: { question: text } });
+    const [production] = await plantRuns(harness, 'production', [question('of a user')], key);
+    const dataset = await makeDataset(harness, 'tested', key);
+    const session = { name: 'sdk experiment', reference_dataset_id: dataset };
+    expect((await harness.http('/sessions', { key, body: session })).status).toBe(200);
+    const example = v7();
+    const [, child] = await plantRuns(
+      harness,
+      'sdk experiment',
+      [
+        { ...question('of the dataset'), referenceExampleId: example },
+        { ...question('besides'), child: 'step' },
+      ],
+      key,
+    );
+    await plantRuns(harness, 'evaluators', [question('is it good?')], key);
+    await plantRuns(harness, 'loose', [{ ...question('by hand'), referenceExampleId: example }], key);
+
+    const harvest = await makeHarvest(harness, 'everything', dataset, { rootsOnly: false }, key);
+    expect(await harvestOnce(harness, harvest, key)).toMatchObject({ matched: 6, internal: 5, added: 1 });
+    const sources = (await readDataset(harness, dataset, key)).examples.map(({ sourceRunId }) => sourceRunId);
+    expect(sources).toEqual([production]);
+
+    const projectIds = [
+      await projectId(harness, 'sdk experiment', key),
+      await projectId(harness, 'evaluators', key),
+    ];
+    const named = await makeHarvest(harness, 'named', dataset, { projectIds }, key);
+    expect(await harvestOnce(harness, named, key)).toMatchObject({ matched: 3, internal: 0, added: 3 });
+    expect((await readDataset(harness, dataset, key)).examples).toContainEqual(
+      expect.objectContaining({ sourceRunId: child }),
+    );
   });
 
   test('what a curator has deleted does not come back', async () => {

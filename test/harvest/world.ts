@@ -15,6 +15,7 @@ export interface TestRun {
   /** Of its only child. */
   readonly child?: string;
   readonly score?: number;
+  readonly referenceExampleId?: string;
 }
 
 const stamp = (time: Date): string => `${time.toISOString().replace(/[-:.]/g, '').slice(0, -1)}000Z`;
@@ -49,6 +50,7 @@ export async function plantRuns(
       outputs: run.outputs ?? { answer: `to ${index}` },
       error: run.error ?? null,
       extra: { metadata: run.metadata ?? {} },
+      reference_example_id: run.referenceExampleId ?? null,
     });
     if (run.child !== undefined) {
       const child = v7({ msecs: start.getTime() + 1 });
@@ -96,22 +98,24 @@ export async function send<T>(
   return result;
 }
 
-export async function makeDataset(harness: Harness, name: string): Promise<string> {
+export async function makeDataset(harness: Harness, name: string, key?: string): Promise<string> {
   const made = await send<{ dataset: { uuid: string } }>(
     harness,
     'createDataset',
     'CreateDatasetInput',
     'dataset { uuid }',
     { name },
+    key,
   );
   return made.dataset.uuid;
 }
 
-export async function projectId(harness: Harness, name: string): Promise<string> {
+export async function projectId(harness: Harness, name: string, key?: string): Promise<string> {
   const { project } = await ask<{ project: { uuid: string } }>(
     harness,
     'query ($name: String!) { project(name: $name) { uuid } }',
     { name },
+    key,
   );
   return project.uuid;
 }
@@ -121,6 +125,7 @@ export async function makeHarvest(
   name: string,
   datasetId: string,
   definition: Readonly<Record<string, unknown>>,
+  key?: string,
 ): Promise<string> {
   const made = await send<{ harvest: { uuid: string } | null }>(
     harness,
@@ -128,6 +133,7 @@ export async function makeHarvest(
     'CreateHarvestInput',
     'harvest { uuid }',
     { name, datasetId, definition },
+    key,
   );
   if (made.harvest === null) throw new Error(JSON.stringify(made.errors));
   return made.harvest.uuid;
@@ -154,26 +160,28 @@ export interface SeenRun {
 export const RUN = `uuid state reason matched internal known redacted exactDuplicates nearDuplicates overCap pending
   added rejected failed version`;
 
-export async function startHarvest(harness: Harness, id: string): Promise<string> {
+export async function startHarvest(harness: Harness, id: string, key?: string): Promise<string> {
   const made = await send<{ harvestRun: SeenRun | null }>(
     harness,
     'runHarvest',
     'RunHarvestInput',
     `harvestRun { ${RUN} }`,
     { id },
+    key,
   );
   if (made.harvestRun === null) throw new Error(JSON.stringify(made.errors));
   return made.harvestRun.uuid;
 }
 
 /** The execution once it does not run any more. */
-export const untilEnded = (harness: Harness, id: string): Promise<SeenRun> =>
+export const untilEnded = (harness: Harness, id: string, key?: string): Promise<SeenRun> =>
   eventually(
     async () => {
       const { harvestRun } = await ask<{ harvestRun: SeenRun }>(
         harness,
         `query ($id: ID!) { harvestRun(id: $id) { ${RUN} } }`,
         { id },
+        key,
       );
       if (harvestRun.state === 'RUNNING') throw new Error('it runs');
       return harvestRun;
@@ -181,8 +189,8 @@ export const untilEnded = (harness: Harness, id: string): Promise<SeenRun> =>
     { timeoutMs: 30_000, everyMs: 50 },
   );
 
-export const harvestOnce = async (harness: Harness, id: string): Promise<SeenRun> =>
-  untilEnded(harness, await startHarvest(harness, id));
+export const harvestOnce = async (harness: Harness, id: string, key?: string): Promise<SeenRun> =>
+  untilEnded(harness, await startHarvest(harness, id, key), key);
 
 export interface SeenExample {
   readonly inputs: unknown;
@@ -198,7 +206,7 @@ export interface SeenDataset {
 }
 
 /** Oldest source first. */
-export async function readDataset(harness: Harness, id: string): Promise<SeenDataset> {
+export async function readDataset(harness: Harness, id: string, key?: string): Promise<SeenDataset> {
   const { dataset } = await ask<{
     dataset: { version: number; examples: { nodes: SeenExample[] } };
   }>(
@@ -207,6 +215,7 @@ export async function readDataset(harness: Harness, id: string): Promise<SeenDat
       nodes { inputs outputs metadata splits sourceRunId }
     } } }`,
     { id },
+    key,
   );
   const examples = [...dataset.examples.nodes].sort((a, b) => (a.sourceRunId < b.sourceRunId ? -1 : 1));
   return { version: dataset.version, examples };

@@ -51,8 +51,7 @@ export interface ExportServiceDeps {
 
 const PAGE = { limit: 500, maxBytes: 4 * 1024 * 1024 };
 const RUN_PAGE = 50;
-/** Corrections of one run that are looked at. */
-const MAX_CORRECTIONS = 20;
+const CORRECTIONS_PER_READ = 20;
 const EXAMPLES_PER_QUERY = 100;
 export const MAX_CSV_COLUMNS = 1_000;
 const JSONL = 'application/x-ndjson; charset=utf-8';
@@ -140,24 +139,21 @@ export class ExportService {
 
   async *#preferencesOfRuns(principal: Principal, query: RunQuery): AsyncGenerator<string, void, undefined> {
     const { workspaceId } = principal;
-    const { runs, feedback } = this.#deps;
+    const { runs } = this.#deps;
     for (let boundary: { value: string; id: string } | undefined; ;) {
       const window = { limit: RUN_PAGE, backward: false, boundary };
       const found = await inWorkspace(workspaceId, () =>
         runs.listRuns(principal, query, { direction: 'asc', window, fields: ['inputs', 'outputs'] }),
       );
       const page = found.slice(0, RUN_PAGE);
-      const given = await inWorkspace(workspaceId, () =>
-        feedback.listByRuns(
-          principal,
-          page.map(({ uuid }) => uuid),
-          { limit: MAX_CORRECTIONS, backward: false, boundary: undefined },
-        ),
+      const corrections = await this.#correctionsOf(
+        principal,
+        page.map(({ uuid }) => uuid),
       );
       let text = '';
       for (const { uuid, inputs, outputs } of page) {
-        for (const { runId, correction } of given) {
-          if (runId === uuid && correction !== null) text += preferenceLine(inputs, outputs, correction);
+        for (const correction of corrections.get(uuid) ?? []) {
+          text += preferenceLine(inputs, outputs, correction);
         }
       }
       if (text !== '') yield text;
@@ -165,6 +161,30 @@ export class ExportService {
       if (last === undefined || found.length <= RUN_PAGE) return;
       boundary = { value: last.startTime, id: last.uuid };
     }
+  }
+
+  /** By run, newest first. */
+  async #correctionsOf(
+    principal: Principal,
+    runIds: readonly string[],
+  ): Promise<ReadonlyMap<string, readonly JsonValue[]>> {
+    const byRun = new Map<string, JsonValue[]>();
+    const read = async (ids: readonly string[], boundary?: { value: string; id: string }): Promise<void> => {
+      const window = { limit: CORRECTIONS_PER_READ, backward: false, boundary };
+      const given = await inWorkspace(principal.workspaceId, () =>
+        this.#deps.feedback.listByRuns(principal, ids, window, { corrected: true }),
+      );
+      for (const id of ids) {
+        const all = given.filter(({ runId }) => runId === id);
+        const page = all.slice(0, CORRECTIONS_PER_READ);
+        byRun.set(id, [...(byRun.get(id) ?? []), ...page.map(({ correction }) => correction)]);
+        const last = page.at(-1);
+        if (last === undefined || all.length <= CORRECTIONS_PER_READ) continue;
+        await read([id], { value: last.createdAt, id: last.id });
+      }
+    };
+    await read(runIds);
+    return byRun;
   }
 }
 

@@ -20,7 +20,13 @@ import type { FeedbackConfig } from './feedback-config.js';
 import { definitionProblems } from './feedback-config.js';
 import type { FeedbackConfigStore } from './feedback-config.store.js';
 import type { FeedbackStats, FeedbackStatsStore } from './feedback-stats.store.js';
-import type { FeedbackFilter, FeedbackPage, FeedbackRow, FeedbackStore } from './feedback.store.js';
+import type {
+  FeedbackFilter,
+  FeedbackPage,
+  FeedbackRow,
+  FeedbackStore,
+  RunFeedbackFilter,
+} from './feedback.store.js';
 import { cleanDraft, patched } from './feedback-draft.js';
 import { publishFeedback } from './feedback-feed.js';
 import { WaitingFeedback } from './waiting-feedback.js';
@@ -377,9 +383,14 @@ export class FeedbackService {
   }
 
   /** Up to `limit + 1` feedbacks of each run, newest first, in one statement for all runs. */
-  async listByRuns(principal: Principal, runIds: readonly string[], page: PageWindow): Promise<Feedback[]> {
+  async listByRuns(
+    principal: Principal,
+    runIds: readonly string[],
+    page: PageWindow,
+    filter?: RunFeedbackFilter,
+  ): Promise<Feedback[]> {
     const scope = requireScope(principal, 'read');
-    const rows = await this.#store.listByRuns(this.#pool, scope, runIds, page);
+    const rows = await this.#store.listByRuns(this.#pool, scope, runIds, page, filter);
     return this.#shown(principal, await this.#waiting.completed(scope, rows));
   }
 

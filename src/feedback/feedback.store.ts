@@ -60,6 +60,11 @@ export interface FeedbackFilter {
   readonly comparativeExperimentId?: string;
 }
 
+/** Which feedback of a run: all of it, or what corrects its outputs. */
+export interface RunFeedbackFilter {
+  readonly corrected?: boolean;
+}
+
 /** A window, or an offset from the start of the list. */
 export type FeedbackPage = PageWindow & { readonly offset?: number };
 
@@ -220,6 +225,7 @@ export class FeedbackStore {
     scope: WorkspaceScope,
     runIds: readonly string[],
     page: PageWindow,
+    { corrected = false }: RunFeedbackFilter = {},
   ): Promise<Feedback[]> {
     const params: unknown[] = [scope.workspaceId, runIds, page.limit + 1];
     const { rows } = await db.query<Feedback & Record<string, unknown>>(
@@ -230,6 +236,7 @@ export class FeedbackStore {
          select ${FEEDBACK_COLUMNS}
          from feedback f
          where f.workspace_id = $1 and f.run_id = asked.run_id and ${keysetCondition(IN_TABLE, page, params)}
+           ${corrected ? 'and f.correction is not null' : ''}
          order by ${keysetOrder(IN_TABLE, page)}
          limit $3
        ) as page

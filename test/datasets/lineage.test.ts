@@ -196,18 +196,30 @@ test('preference pairs are what was asked, what a correction says and what was a
   const run = await sendRun({ reference_example_id: exampleIds[0] });
   await sendRun({ reference_example_id: exampleIds[0] });
   const body = { run_id: run, key: 'right', score: 0, correction: { answer: 'Therefore.' } };
-  const { status } = await harness.http('/feedback', { key: harness.keys.full.secret, body });
-  expect(status).toBe(200);
-  const file = await own(() => exports.exportDataset(owner, datasetId, { format: 'preferences' }));
-  const lines: string[] = [];
-  for await (const chunk of file.chunks) lines.push(...chunk.trim().split('\n'));
-  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
-    {
-      prompt: [{ role: 'user', content: 'Why?' }],
-      chosen: [{ role: 'assistant', content: 'Therefore.' }],
-      rejected: [{ role: 'assistant', content: 'Because.' }],
-    },
-  ]);
+  const say = async (said: object): Promise<void> => {
+    const { status } = await harness.http('/feedback', { key: harness.keys.full.secret, body: said });
+    expect(status).toBe(200);
+  };
+  await say(body);
+  // Newer scores do not crowd it out.
+  for (let n = 0; n < 25; n += 1) await say({ run_id: run, key: `score ${n}`, score: 1 });
+  const pair = (text: string) => ({
+    prompt: [{ role: 'user', content: 'Why?' }],
+    chosen: [{ role: 'assistant', content: text }],
+    rejected: [{ role: 'assistant', content: 'Because.' }],
+  });
+  const read = async (): Promise<unknown[]> => {
+    const file = await own(() => exports.exportDataset(owner, datasetId, { format: 'preferences' }));
+    const lines: string[] = [];
+    for await (const chunk of file.chunks) lines.push(...chunk.trim().split('\n'));
+    return lines.map((line) => JSON.parse(line) as unknown);
+  };
+  expect(await read()).toEqual([pair('Therefore.')]);
+  for (let n = 0; n < 45; n += 1) {
+    await say({ run_id: run, key: 'right', score: 0, correction: { answer: `Reason ${n}.` } });
+  }
+  const all = [...Array.from({ length: 45 }, (_, n) => pair(`Reason ${44 - n}.`)), pair('Therefore.')];
+  expect(await read()).toEqual(all);
 });
 
 test('a link shows one dataset until it is taken back', async () => {

@@ -18,10 +18,11 @@ import type { ExampleDraft } from './example.js';
 import type { ExampleImporter, ImportOutcome, IncomingRow } from './example-importer.js';
 import { writerOf } from './example.service.js';
 import type { WriteOptions } from './example.service.js';
-import type { ExampleStore } from './example.store.js';
+import { ExampleStore } from './example.store.js';
 import type { ExampleWriter } from './example-writer.js';
 import { mapRun } from './run-mapping.js';
 import type { RunMapping, SourceRun } from './run-mapping.js';
+import { lockDataset, noSuchDataset } from './version-writer.js';
 import type { ExampleWrite } from './version-writer.js';
 
 export interface LineageServiceDeps {
@@ -59,6 +60,11 @@ export interface CloneRequest {
   readonly target:
     { readonly datasetId: string } | { readonly name: string; readonly description?: string | null };
 }
+
+const without = (ids: readonly string[], known: readonly string[]): readonly string[] => {
+  const left = new Set(known);
+  return ids.filter((id) => !left.has(id));
+};
 
 export const MAX_RUNS_PER_CALL = 1_000;
 const PAGE = { limit: 500, maxBytes: 8 * 1024 * 1024 };
@@ -101,18 +107,25 @@ export class LineageService {
       input: { datasetId, request, note },
     };
     return this.#deps.idempotency.once(principal, call, async (tx) => {
-      const known =
-        request.skipExisting === true ? await this.#known(scope, datasetId, runIds) : new Set<string>();
-      const wanted = runIds.filter((id) => !known.has(id));
-      const drafts = await this.#drafts(principal, wanted, request);
-      if (!drafts.ok) return drafts;
-      const files =
-        request.withAttachments === true ? await this.#filesOf(tx, scope, drafts.value) : undefined;
+      const wanted =
+        request.skipExisting === true
+          ? without(runIds, await this.#deps.examples.findSources(scope, datasetId, runIds))
+          : runIds;
+      const found = await this.#drafts(principal, wanted, request);
+      if (!found.ok) return found;
+      let drafts = found.value;
+      if (request.skipExisting === true) {
+        // Asked again behind the lock every writer takes: the same call may have come twice.
+        if ((await lockDataset(tx, scope, datasetId)) === undefined) return noSuchDataset();
+        const known = new Set(await new ExampleStore({ db: tx }).findSources(scope, datasetId, wanted));
+        drafts = drafts.filter(({ run }) => !known.has(run.uuid));
+      }
+      const files = request.withAttachments === true ? await this.#filesOf(tx, scope, drafts) : undefined;
       return this.#deps.writer.create(
         tx,
         writerOf(principal, scope, note),
         datasetId,
-        drafts.value.map(({ draft }) => ({
+        drafts.map(({ draft }) => ({
           ...draft,
           attachments: files?.get(draft.sourceRunId ?? '') ?? [],
         })),
@@ -140,12 +153,6 @@ export class LineageService {
   /** Removes files that were stored for examples which then were not written. */
   async discardFiles(principal: Principal, ids: readonly string[]): Promise<void> {
     await deleteAttachments(this.#deps.pool, requireScope(principal, 'write'), ids);
-  }
-
-  async #known(scope: WorkspaceScope, datasetId: string, runIds: readonly string[]): Promise<Set<string>> {
-    if (runIds.length === 0) return new Set();
-    const found = await this.#deps.examples.findSources(scope, datasetId, runIds);
-    return new Set(found);
   }
 
   async #findRuns(principal: Principal, runIds: readonly string[]): Promise<(RunRow & SourceRun)[]> {

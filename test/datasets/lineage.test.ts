@@ -106,6 +106,22 @@ test('an example takes the parts of a run that are named, keeps the run and its 
   });
 });
 
+test('two calls at once that leave out what is there make one example of each run', async () => {
+  const runIds = [await sendRun({}, 'one file'), await sendRun(), await sendRun()];
+  const { lineage } = harness.app;
+  for (let round = 0; round < 5; round += 1) {
+    const datasetId = await newDataset();
+    const files = await count('attachments');
+    const request = { runIds, withAttachments: true, skipExisting: true };
+    const writes = await Promise.all(
+      [1, 2, 3].map(async () => good(await own(() => lineage.createFromRuns(owner, datasetId, request)))),
+    );
+    expect(writes.map(({ made }) => made).sort()).toEqual([false, false, true]);
+    expect(await count('examples', `dataset_id = '${datasetId}'`)).toBe(3);
+    expect(await count('attachments')).toBe(files + 1);
+  }
+});
+
 test('a clone has its own ids and files, and outlives what it was cloned from', async () => {
   const run = await sendRun({}, 'bytes');
   const source = await newDataset();

@@ -4,7 +4,7 @@
  */
 import type { ContentReads } from '../audit/content-read.js';
 import type { FeedbackService } from '../feedback/feedback.service.js';
-import type { JsonValue } from '../ingest/run-event.js';
+import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import { inWorkspace } from '../platform/db-scope.js';
 import { AppError } from '../platform/errors.js';
 import type { RunQuery } from '../runs/run-query.js';
@@ -13,7 +13,7 @@ import { requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
 import { answerOf, promptOf } from './chat-messages.js';
 import { csvRow } from './csv-cell.js';
-import type { AsOf, Dataset, Example } from './dataset.js';
+import type { AsOf, Dataset, Example, ExampleAttachment } from './dataset.js';
 import type { DatasetService } from './dataset.service.js';
 import { EXAMPLE_CONTENT } from './example.service.js';
 import type { ExampleKeysStore } from './example-keys.store.js';
@@ -21,7 +21,7 @@ import type { ExampleStore } from './example.store.js';
 
 export const EXPORT_FORMATS = ['jsonl', 'csv', 'openai', 'preferences'] as const;
 /**
- * jsonl: examples, without loss. csv: a column for each key. openai: fine-tuning, one conversation per example with
+ * jsonl: examples, without loss but for the bytes of their files. csv: a column for each key. openai: fine-tuning, one conversation per example with
  * outputs. preferences: prompt, chosen and rejected, of runs over the examples that feedback has corrected.
  */
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
@@ -211,15 +211,23 @@ const oneLine = (text: string): string => text.replace(/[\r\n]+/g, ' ');
 /** UTC text of Postgres as RFC 3339. */
 const rfc3339 = (time: string): string => time.replace(' ', 'T').replace(/\+00$/, 'Z');
 
+/** Files do not travel in lines; that one is missing can be seen. */
+const toFileNote = ({ name, mimeType, size }: ExampleAttachment): JsonObject => ({
+  name,
+  mime_type: mimeType,
+  size,
+});
+
 /** Payloads as they are stored, digits included. */
 function jsonLine(example: Example): string {
-  const { uuid, name, inputs, outputs, metadata, splits, sourceRunId, createdAt } = example;
+  const { uuid, name, inputs, outputs, metadata, splits, sourceRunId, createdAt, attachments } = example;
   const head = `"id":"${uuid}","name":${JSON.stringify(name)},"inputs":${oneLine(inputs)}`;
   const rest = {
     metadata,
     splits,
     ...(sourceRunId !== null && { source_run_id: sourceRunId }),
     created_at: rfc3339(createdAt),
+    ...(attachments.length > 0 && { attachments: attachments.map(toFileNote) }),
   };
   return `{${head},"outputs":${outputs === null ? 'null' : oneLine(outputs)},${JSON.stringify(rest).slice(1)}\n`;
 }

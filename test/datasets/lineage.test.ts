@@ -156,6 +156,15 @@ test('a clone has its own ids and files, and outlives what it was cloned from', 
     expect([table, await count(table, `dataset_id = '${source}'`)]).toEqual([table, 0]);
   }
   const [copy] = await own(() => examples.pageExamples(owner, dataset.uuid, 1, { limit: 10 }));
+  const { chunks } = await own(() =>
+    harness.app.exports.exportDataset(owner, dataset.uuid, { format: 'jsonl', asOf: { version: 1 } }),
+  );
+  let text = '';
+  for await (const chunk of chunks) text += chunk;
+  expect(JSON.parse(text)).toMatchObject({
+    id: copy?.uuid,
+    attachments: [{ name: 'notes', mime_type: 'text/plain', size: 5 }],
+  });
   const [attachment] = copy?.attachments ?? [];
   const path = harness.app.attachments.presign(
     { workspaceId: owner.workspaceId } as never,

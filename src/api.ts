@@ -6,11 +6,11 @@ import { DatasetResolver } from './datasets/dataset.resolver.js';
 import {
   DatasetDiffResolver,
   DatasetExamplesResolver,
-  DatasetImportResolver,
   ExampleDifferenceResolver,
   RunExamplesResolver,
 } from './datasets/example-places.resolver.js';
 import { ExampleResolver } from './datasets/example.resolver.js';
+import { DatasetFilesResolver, DatasetImportResolver } from './datasets/import.resolver.js';
 import { EXAMPLE_NODE } from './datasets/example.types.js';
 import { ComparisonResolver } from './comparison/comparison.resolver.js';
 import { EvaluatorLoaders } from './evaluators/evaluator.loaders.js';
@@ -75,11 +75,10 @@ function datasetResolvers(app: App, links: AttachmentLinks, publicUrl: string | 
   const { cursors, datasets, examples, imports, lineage, datasetShares: shares } = app;
   const loaders: LoaderFactory<DatasetLoaders> = (context) =>
     new DatasetLoaders({ datasets, examples, shares, principal: requirePrincipal(context) });
-  const places = { examples, imports, cursors, links, loaders };
+  const places = { examples, cursors, links, loaders };
   const dataset = new DatasetResolver({
     datasets,
     examples,
-    imports,
     lineage,
     shares,
     cursors,
@@ -92,7 +91,8 @@ function datasetResolvers(app: App, links: AttachmentLinks, publicUrl: string | 
     example,
     new DatasetDiffResolver(places),
     new DatasetExamplesResolver(places),
-    new DatasetImportResolver(places),
+    new DatasetFilesResolver({ examples, imports, publicUrl }),
+    new DatasetImportResolver({ imports }),
     new ExampleDifferenceResolver(places),
     new RunExamplesResolver(places),
   ];

@@ -75,7 +75,12 @@ export function createDatasets(
     exampleImporter: importer,
     datasets,
     examples,
-    imports: new ImportService({ importer, imports: new ImportStore({ db: reads }), contentReads }),
+    imports: new ImportService({
+      importer,
+      imports: new ImportStore({ db: reads }),
+      idempotency,
+      contentReads,
+    }),
     exports: new ExportService({
       datasets,
       examples: exampleStore,

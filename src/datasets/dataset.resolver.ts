@@ -1,5 +1,5 @@
-/** Queries and mutations of datasets, and the fields of a dataset that lead elsewhere but to examples. */
-import { Arg, Args, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from 'type-graphql';
+/** Queries and mutations of datasets, and the fields of a dataset that lead elsewhere but to examples and files. */
+import { Arg, Args, Ctx, FieldResolver, ID, Mutation, Query, Resolver, Root } from 'type-graphql';
 import { ListSize, RequiresAccess } from '../graphql/access.js';
 import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
 import type { Page } from '../graphql/connection.js';
@@ -35,7 +35,6 @@ import {
   CloneDatasetPayload,
   CreateDatasetPayload,
   DatasetConnection,
-  DatasetImportObject,
   DatasetObject,
   DatasetShareObject,
   DatasetTagObject,
@@ -52,18 +51,14 @@ import type { DatasetShareService } from './dataset-share.service.js';
 import type { DatasetShare } from './dataset-share.store.js';
 import type { DatasetTag } from './dataset-version.store.js';
 import type { ExampleService } from './example.service.js';
-import type { ImportService } from './import.service.js';
-import type { DatasetImport } from './import.store.js';
 import type { CloneRequest, LineageService } from './lineage.service.js';
 
 const SPLITS_COMPLEXITY = 20;
 const VIOLATIONS_COMPLEXITY = 500;
-const MAX_IMPORTS = 100;
 
 export interface DatasetResolverDeps {
   readonly datasets: DatasetService;
   readonly examples: ExampleService;
-  readonly imports: ImportService;
   readonly lineage: LineageService;
   readonly shares: DatasetShareService;
   readonly cursors: Cursors;
@@ -196,21 +191,6 @@ export class DatasetResolver {
   async share(@Root() dataset: Dataset, @Ctx() context: GraphqlContext): Promise<DatasetShareObject | null> {
     const share = await context.loader(this.#deps.loaders).share.load(dataset.uuid);
     return share === undefined ? null : this.#show(share);
-  }
-
-  @FieldResolver(() => [DatasetImportObject], { description: 'Newest first, at most 100.' })
-  @ListSize({ argument: 'first' })
-  imports(
-    @Root() dataset: Dataset,
-    @Arg('first', () => Int, { defaultValue: 10 }) first: number,
-    @Ctx() context: GraphqlContext,
-  ): Promise<DatasetImport[]> {
-    if (first < 1 || first > MAX_IMPORTS) {
-      throw new AppError('BAD_USER_INPUT', `"first" must be between 1 and ${MAX_IMPORTS}.`, {
-        path: ['first'],
-      });
-    }
-    return this.#deps.imports.listImports(requirePrincipal(context), dataset.uuid, first);
   }
 
   // ── Mutations ────────────────────────────────────────────────────────────────────────────────────────────

@@ -338,6 +338,21 @@ export class CloneDatasetPayload {
 }
 
 @ObjectType({ simpleResolvers: true })
+export class ImportExamplesPayload {
+  @Field(() => DatasetImportObject, {
+    nullable: true,
+    description: 'Null where nothing was taken in; errors name up to a hundred rows then.',
+  })
+  import!: DatasetImport | null;
+
+  @Field(() => DatasetVersionObject, { nullable: true, description: 'Null where no row was taken in.' })
+  version!: DatasetVersion | null;
+
+  @Field(() => [UserError])
+  errors!: readonly UserError[];
+}
+
+@ObjectType({ simpleResolvers: true })
 export class ShareDatasetPayload {
   @Field(() => DatasetShareObject, { nullable: true })
   share!: DatasetShareObject | null;

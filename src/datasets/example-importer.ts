@@ -34,9 +34,14 @@ export type IncomingRow = MappedRow & {
   readonly raw: () => string;
 };
 
+/** Runs the work that makes the version in a transaction, or answers what it answered before. */
+export type Commit = (work: (tx: pg.PoolClient) => Promise<ImportOutcome>) => Promise<ImportOutcome>;
+
 export interface ImportOptions {
   readonly format: ImportFormat;
   readonly mode: ImportMode;
+  /** Default: a transaction of its own. */
+  readonly commit?: Commit | undefined;
 }
 
 export interface ImportOutcome extends DatasetImport {
@@ -79,7 +84,7 @@ export class ExampleImporter {
     writer: Writer,
     datasetId: string,
     rows: AsyncIterable<IncomingRow>,
-    options: ImportOptions,
+    { commit = (work) => transaction(this.#deps.pool, work), ...options }: ImportOptions,
   ): Promise<Result<ImportOutcome>> {
     const [dataset] = await new DatasetStore({ db: this.#deps.pool }).findByIds(writer.scope, [datasetId]);
     if (dataset === undefined) return noSuchDataset();
@@ -88,8 +93,8 @@ export class ExampleImporter {
     try {
       const problems = await intake.take(rows);
       if (problems.length > 0) return failed(...problems);
-      const outcome = await transaction(this.#deps.pool, (tx) => intake.apply(tx));
-      done = true;
+      const outcome = await commit((tx) => intake.apply(tx));
+      done = outcome.uuid === intake.id;
       return ok(outcome);
     } catch (error) {
       if (error instanceof Refused) return failed(...error.problems);
@@ -116,10 +121,14 @@ class Intake {
     private readonly deps: ExampleImporterDeps,
     private readonly writer: Writer,
     private readonly dataset: Dataset,
-    private readonly options: ImportOptions,
+    private readonly options: Omit<ImportOptions, 'commit'>,
   ) {
     this.#id = deps.ids.uuid();
     this.#schemas = ExampleSchemas.stored(dataset);
+  }
+
+  get id(): string {
+    return this.#id;
   }
 
   /** Puts rows onto the stage. Returns what is wrong with an import that cannot be. */

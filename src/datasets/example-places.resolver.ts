@@ -1,4 +1,4 @@
-/** Examples as other objects lead to them: of a dataset, between two versions, of a run, of an import's rejects. */
+/** Examples as other objects lead to them: of a dataset, between two versions, of a run. */
 import type { GraphQLResolveInfo } from 'graphql';
 import { Arg, Args, Ctx, FieldResolver, ID, Info, Int, Query, Resolver, Root } from 'type-graphql';
 import { ListSize, RequiresAccess } from '../graphql/access.js';
@@ -21,12 +21,10 @@ import type { ChangeKind, Dataset } from './dataset.js';
 import type { DatasetLoaders } from './dataset.loaders.js';
 import {
   DatasetDiffObject,
-  DatasetImportObject,
   DatasetObject,
   ExampleChangeKind,
   ExampleDifferenceConnection,
   ExampleDifferenceObject,
-  ImportRejectObject,
 } from './dataset.types.js';
 import type { PlacedDifference } from './dataset.types.js';
 import { ExampleListArgs, toExampleFilter } from './example.inputs.js';
@@ -35,18 +33,14 @@ import type { ExampleService } from './example.service.js';
 import type { ShownExample } from './example.store.js';
 import { ExampleConnection, ExampleObject } from './example.types.js';
 import type { GraphqlExample } from './example.types.js';
-import type { ImportService } from './import.service.js';
-import type { DatasetImport, RejectedRow } from './import.store.js';
 import { jsonPatch } from './json-patch.js';
 
 const DIFF_COMPLEXITY = 50;
 const PATCH_COMPLEXITY = 5;
 const MAX_OF_RUN = 100;
-const MAX_REJECTS = 1_000;
 
 export interface ExamplePlacesDeps {
   readonly examples: ExampleService;
-  readonly imports: ImportService;
   readonly cursors: Cursors;
   readonly links: AttachmentLinks;
   readonly loaders: LoaderFactory<DatasetLoaders>;
@@ -268,32 +262,5 @@ export class ExampleDifferenceResolver {
   ): Promise<GraphqlExample | null> {
     const row = await this.#find(difference, side, selectsContent(info), context);
     return row === undefined ? null : (showExamples([row], context, this.#deps.links)[0] ?? null);
-  }
-}
-
-@Resolver(() => DatasetImportObject)
-export class DatasetImportResolver {
-  readonly #deps: ExamplePlacesDeps;
-
-  constructor(deps: ExamplePlacesDeps) {
-    this.#deps = deps;
-  }
-
-  @FieldResolver(() => [ImportRejectObject], {
-    description:
-      'Content. Rows that were put aside, in order; empty without the scope "content". Up to 1000.',
-  })
-  @ListSize({ argument: 'first' })
-  async rejects(
-    @Root() one: DatasetImport,
-    @Arg('first', () => Int, { defaultValue: 20 }) first: number,
-    @Arg('after', () => Int, { defaultValue: 0, description: 'The row behind which to go on.' })
-    after: number,
-    @Ctx() context: GraphqlContext,
-  ): Promise<RejectedRow[]> {
-    assertFirst(first, MAX_REJECTS);
-    const principal = requirePrincipal(context);
-    if (!mayReadContent(principal) || one.rejected === 0) return [];
-    return this.#deps.imports.listRejects(principal, one.uuid, { after, limit: first });
   }
 }

@@ -1,11 +1,13 @@
 /** Use cases of importing: files, and what became of them. Every import makes one version, or none. */
+import { Readable } from 'node:stream';
 import type { ContentReads } from '../audit/content-read.js';
+import type { Idempotency } from '../platform/idempotency.js';
 import { failed, ok, problem } from '../platform/result.js';
 import type { Result } from '../platform/result.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal } from '../tenancy/principal.js';
 import { brokenRow } from './example-importer.js';
-import type { ExampleImporter, ImportOutcome, IncomingRow } from './example-importer.js';
+import type { Commit, ExampleImporter, ImportOutcome, IncomingRow } from './example-importer.js';
 import { writerOf } from './example.service.js';
 import { readCsv, readJsonl } from './import-file.js';
 import { CsvMapping, mapJsonLine } from './import-mapping.js';
@@ -21,12 +23,19 @@ export interface FileImport {
   readonly note?: string | null | undefined;
 }
 
+/** A file that is small enough to be said in one piece. */
+export interface TextImport extends FileImport {
+  readonly content: string;
+}
+
 export interface ImportServiceDeps {
   readonly importer: ExampleImporter;
   readonly imports: ImportStore;
+  readonly idempotency: Idempotency;
   readonly contentReads: ContentReads;
 }
 
+export const MAX_TEXT_BYTES = 512 * 1_024;
 const MAX_SHOWN = 100;
 const DEFAULT_DELIMITER = ',';
 
@@ -43,10 +52,11 @@ export class ImportService {
     datasetId: string,
     chunks: AsyncIterable<Buffer>,
     file: FileImport,
+    commit?: Commit,
   ): Promise<Result<ImportOutcome>> {
     const writer = writerOf(principal, requireScope(principal, 'write'), file.note);
     const { format, mode, mapping = {} } = file;
-    const options = { format, mode };
+    const options = { format, mode, commit };
     if (format === 'jsonl') {
       return this.#deps.importer.run(writer, datasetId, jsonlRows(chunks, mapping), options);
     }
@@ -59,9 +69,31 @@ export class ImportService {
     return mapped.ok ? this.#deps.importer.run(writer, datasetId, mapped.value, options) : mapped;
   }
 
-  /** The newest imports of a dataset. */
-  async listImports(principal: Principal, datasetId: string, limit = MAX_SHOWN): Promise<DatasetImport[]> {
-    return this.#deps.imports.list(requireScope(principal, 'read'), datasetId, limit);
+  /** The same of a text. With an idempotency key, sending it again adds nothing. */
+  async importText(
+    principal: Principal,
+    datasetId: string,
+    { content, ...file }: TextImport,
+    idempotencyKey?: string | null,
+  ): Promise<Result<ImportOutcome>> {
+    const bytes = Buffer.from(content);
+    if (bytes.length > MAX_TEXT_BYTES) {
+      const message = `The text has more than ${MAX_TEXT_BYTES / 1_024} KiB: send it to POST /datasets/{id}/import.`;
+      return failed(problem('LIMIT_EXCEEDED', message, ['content']));
+    }
+    const input = { datasetId, content, ...file };
+    const call = { mutation: 'importExamples', key: idempotencyKey, input };
+    const commit: Commit = (work) => this.#deps.idempotency.once(principal, call, work);
+    return this.importFile(principal, datasetId, Readable.from([bytes]), file, commit);
+  }
+
+  /** Imports of a dataset, newest first, behind the import `after`. */
+  async listImports(
+    principal: Principal,
+    datasetId: string,
+    page: { readonly limit: number; readonly after?: string | undefined } = { limit: MAX_SHOWN },
+  ): Promise<DatasetImport[]> {
+    return this.#deps.imports.list(requireScope(principal, 'read'), datasetId, page);
   }
 
   async findImport(principal: Principal, importId: string): Promise<DatasetImport | undefined> {

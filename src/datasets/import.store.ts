@@ -81,15 +81,23 @@ export class ImportStore {
     return rows[0];
   }
 
-  /** The newest `limit` of a dataset. */
-  async list(scope: WorkspaceScope, datasetId: string, limit: number): Promise<DatasetImport[]> {
+  /** Of a dataset, newest first, behind the import `after`. */
+  async list(
+    scope: WorkspaceScope,
+    datasetId: string,
+    { limit, after }: { readonly limit: number; readonly after?: string | undefined },
+  ): Promise<DatasetImport[]> {
     const { rows } = await this.#db.query<DatasetImport & Record<string, unknown>>(
       `/* dataset_imports.list */
       select ${COLUMNS} from dataset_imports
       where workspace_id = $1 and dataset_id = $2
+        and ($4::uuid is null or (created_at, id) < (
+          select a.created_at, a.id from dataset_imports a
+          where a.workspace_id = $1 and a.dataset_id = $2 and a.id = $4
+        ))
       order by created_at desc, id desc
       limit $3`,
-      [scope.workspaceId, datasetId, limit],
+      [scope.workspaceId, datasetId, limit, after ?? null],
     );
     return rows;
   }

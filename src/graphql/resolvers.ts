@@ -31,11 +31,11 @@ import { DatasetResolver } from '../datasets/dataset.resolver.js';
 import {
   DatasetDiffResolver,
   DatasetExamplesResolver,
-  DatasetImportResolver,
   ExampleDifferenceResolver,
   RunExamplesResolver,
 } from '../datasets/example-places.resolver.js';
 import { ExampleResolver } from '../datasets/example.resolver.js';
+import { DatasetFilesResolver, DatasetImportResolver } from '../datasets/import.resolver.js';
 import { NodeResolver } from './node.resolver.js';
 
 // The constructor's parameters differ from class to class and do not matter here.
@@ -44,6 +44,7 @@ export type ResolverClass = new (...dependencies: never[]) => object;
 export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   DatasetDiffResolver,
   DatasetExamplesResolver,
+  DatasetFilesResolver,
   DatasetImportResolver,
   DatasetResolver,
   ExampleDifferenceResolver,

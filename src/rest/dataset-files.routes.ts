@@ -69,7 +69,9 @@ export function datasetFileRoutes({ imports, exports }: DatasetFileRoutesOptions
 
       app.get('/datasets/:id/imports', { config: { access: 'read' } }, async (request) => {
         const { limit } = new Query(request).page(100);
-        const found = await imports.listImports(principalOf(request), idParam(request, 'Dataset'), limit);
+        const found = await imports.listImports(principalOf(request), idParam(request, 'Dataset'), {
+          limit,
+        });
         return found.map(toWireImport);
       });
 

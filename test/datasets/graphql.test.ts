@@ -220,3 +220,97 @@ test('a file goes in and out over HTTP, compressed or not', async () => {
     '{"messages":[{"role":"user","content":"Why?"},{"role":"assistant","content":"=1+1"}]}',
   );
 });
+
+test('a file given as text goes in whole or with a quarantine, once, and says where it comes out again', async () => {
+  interface Imported {
+    readonly importExamples: {
+      readonly import: { readonly uuid: string; readonly imported: string; readonly rejected: string } | null;
+      readonly version: { readonly version: number; readonly note: string | null } | null;
+      readonly errors: { readonly code: string; readonly path: string[]; readonly message: string }[];
+    };
+  }
+  const send = async (input: object) =>
+    (
+      await ask<Imported>(
+        `mutation ($input: ImportExamplesInput!) { importExamples(input: $input) {
+          import { uuid imported rejected } version { version note } errors { code path message } } }`,
+        { input },
+      )
+    ).importExamples;
+  const datasetId = await newDataset();
+  const csv = {
+    datasetId,
+    format: 'CSV',
+    content: 'question;answer;kind\nWhy?;42;test\n',
+    mapping: { inputKeys: ['question'], outputKeys: ['answer'], splitKey: 'kind' },
+    csv: { delimiter: ';', jsonCells: true },
+    note: 'by hand',
+    idempotencyKey: 'one file',
+  };
+  const first = await send(csv);
+  expect(first).toEqual({
+    import: { uuid: expect.any(String), imported: '1', rejected: '0' },
+    version: { version: 1, note: 'by hand' },
+    errors: [],
+  });
+  expect(await send(csv)).toEqual(first);
+
+  const id = '0d6b4f2a-6f8e-4d8b-9b8e-3f6d0a1c2e33';
+  const lines = [{ id, inputs: { n: 1 } }, 'nonsense', { id, inputs: { n: 2 } }, { outputs: {} }];
+  const content = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n');
+  const jsonl = { datasetId, format: 'JSONL', content };
+  expect(await send(jsonl)).toMatchObject({
+    import: null,
+    version: null,
+    errors: [
+      { code: 'INVALID', message: 'Row 2 is not valid JSON' },
+      { code: 'INVALID', message: 'Row 4 has no "inputs"' },
+    ],
+  });
+  const put = { ...jsonl, mode: 'QUARANTINE', idempotencyKey: 'another' };
+  const second = await send(put);
+  expect(second).toMatchObject({ import: { imported: '1', rejected: '3' }, version: { version: 2 } });
+  expect(await send(put)).toEqual(second);
+
+  const REJECTS = `query ($id: UUID!, $after: Int!) { datasetImport(id: $id) {
+    rejects(first: 2, after: $after) { row content problems { message } } } }`;
+  const rejects = async (after: number) =>
+    (await ask<{ datasetImport: { rejects: unknown[] } }>(REJECTS, { id: second.import?.uuid, after }))
+      .datasetImport.rejects;
+  expect(await rejects(0)).toEqual([
+    { row: '2', content: 'nonsense', problems: [{ message: 'is not valid JSON' }] },
+    {
+      row: '3',
+      content: JSON.stringify({ id }),
+      problems: [{ message: `has the id ${id} of an earlier row` }],
+    },
+  ]);
+  expect(await rejects(3)).toMatchObject([{ row: '4' }]);
+  const IMPORTS = `query ($id: ID!, $after: UUID) { dataset(id: $id) { version exampleCount
+    imports(first: 1, after: $after) { uuid } exportUrl(asOf: { version: 1 }, splits: ["test", "other"]) } }`;
+  const look = (after: string | null) => ask(IMPORTS, { id: datasetId, after });
+  const uuid = Buffer.from(datasetId, 'base64url').toString().slice('Dataset:'.length);
+  const exportUrl = `/datasets/${uuid}/export?format=jsonl&version=1&splits=test&splits=other`;
+  const dataset = { version: 2, exampleCount: '2', exportUrl };
+  expect(await look(null)).toEqual({ dataset: { ...dataset, imports: [{ uuid: second.import?.uuid }] } });
+  const behind = { dataset: { ...dataset, imports: [{ uuid: first.import?.uuid }] } };
+  expect(await look(second.import?.uuid ?? '')).toEqual(behind);
+  expect(await look(first.import?.uuid ?? '')).toEqual({ dataset: { ...dataset, imports: [] } });
+  const file = await fetch(`${harness.url}${exportUrl}`, {
+    headers: { 'x-api-key': harness.keys.full.secret },
+  });
+  expect(JSON.parse(await file.text())).toMatchObject({
+    inputs: { question: 'Why?' },
+    outputs: { answer: 42 },
+    splits: ['test'],
+  });
+
+  const large = { datasetId, format: 'CSV', content: 'x'.repeat(512 * 1_024 + 1) };
+  expect(await send(large)).toMatchObject({ import: null, errors: [{ code: 'LIMIT_EXCEEDED' }] });
+  const { rows } = await harness.database.pool.query(
+    `select 'stage' as left from example_stage union all
+     select 'reject' from import_rejects where import_id <> $1`,
+    [second.import?.uuid],
+  );
+  expect(rows).toEqual([]);
+});

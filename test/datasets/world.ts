@@ -99,7 +99,12 @@ export async function createWorld() {
     contentReads,
   });
   const importer = new ExampleImporter({ pool, clock, ids });
-  const imports = new ImportService({ importer, imports: new ImportStore({ db: pool }), contentReads });
+  const imports = new ImportService({
+    importer,
+    imports: new ImportStore({ db: pool }),
+    idempotency,
+    contentReads,
+  });
   const owner = principal(uuid());
   return {
     database,

@@ -127,6 +127,7 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
     ],
   },
   dataset: { opens: ['read'], args: (names) => [{ id: names.dataset }, { name: names.datasetName }] },
+  datasetImport: { opens: ['read'], args: (names) => [{ id: names.datasetImport }] },
   datasetDiff: {
     opens: ['read'],
     args: (names) => [{ datasetId: names.dataset, from: { version: 0 }, to: { tag: 'latest' } }],
@@ -403,6 +404,20 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
   untagDatasetVersion: {
     opens: ['write'],
     args: (names) => [{ input: { datasetId: names.dataset, tag: 'prod' } }],
+  },
+  importExamples: {
+    opens: ['write'],
+    args: (names) => [
+      { input: { datasetId: names.dataset, format: 'JSONL', content: '{"inputs":{"q":2}}' } },
+      {
+        input: {
+          datasetId: names.dataset,
+          format: 'JSONL',
+          content: `{"inputs":{},"id":"${names.example}"}`,
+          mode: 'QUARANTINE',
+        },
+      },
+    ],
   },
   cloneDataset: {
     opens: ['write'],

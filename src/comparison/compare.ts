@@ -18,6 +18,8 @@ export interface ScoreTable {
   readonly exampleIds: readonly string[];
   /** The run each row's scores really come from: another experiment's where they were taken from the cache. */
   readonly evidenceIds: readonly string[];
+  /** Of each row, whether its output is one that was used again: it says nothing about the target of today. */
+  readonly reused: readonly boolean[];
   /** By metric, a number per row; NaN where the row has none. */
   readonly columns: Readonly<Record<string, Float64Array>>;
   /** By metric: evaluations that failed. They are in no mean. */
@@ -174,6 +176,8 @@ export interface Cluster {
   sum: number;
   count: number;
   evidence: string[];
+  /** Whether any of it was measured for this experiment. */
+  isOwn: boolean;
 }
 
 export function clusters(table: ScoreTable, key: string): Map<string, Cluster> {
@@ -181,14 +185,16 @@ export function clusters(table: ScoreTable, key: string): Map<string, Cluster> {
   table.columns[key]?.forEach((value, row) => {
     const exampleId = table.exampleIds[row];
     const evidenceId = table.evidenceIds[row];
+    const isOwn = table.reused[row] !== true;
     if (Number.isNaN(value) || exampleId === undefined || evidenceId === undefined) return;
     const cluster = found.get(exampleId);
     if (cluster === undefined) {
-      found.set(exampleId, { sum: value, count: 1, evidence: [evidenceId] });
+      found.set(exampleId, { sum: value, count: 1, evidence: [evidenceId], isOwn });
     } else {
       cluster.sum += value;
       cluster.count += 1;
       cluster.evidence.push(evidenceId);
+      cluster.isOwn ||= isOwn;
     }
   });
   return found;

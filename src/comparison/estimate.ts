@@ -20,6 +20,8 @@ export interface MetricEstimate {
   readonly slice: { readonly key: string; readonly value: string } | null;
   /** Examples that have a score. */
   readonly examples: number;
+  /** Of these, examples that were answered for this experiment and not taken from an earlier one. */
+  readonly ownExamples: number;
   readonly mean: number | null;
   /** Covers the true mean with 1 − alpha. */
   readonly interval: Interval | null;
@@ -43,6 +45,7 @@ export function estimate({ table, metrics, slices, alpha, seed }: EstimateInput)
         metric: key,
         slice: slice === null ? null : { key: slice.key, value: slice.value },
         examples: values.length,
+        ownExamples: within.filter(([, { isOwn }]) => isOwn).length,
         mean: values.length === 0 ? null : mean(values),
         interval: values.length < 2 ? null : meanInterval(values, { level: 1 - alpha, random }),
         errors: table.errors[key] ?? 0,

@@ -70,6 +70,7 @@ export function toScoreTable(experiment: LoadedExperiment, metrics: readonly Met
     experimentId: experiment.experimentId,
     exampleIds: rows.map(({ exampleId }) => exampleId),
     evidenceIds: rows.map(({ cachedFrom, runId }) => cachedFrom ?? runId),
+    reused: rows.map(({ cachedFrom }) => cachedFrom !== null),
     columns,
     errors,
     judgeDeviation,

@@ -120,6 +120,7 @@ export function createExperiments(
     pool,
     evaluators: parts.evaluatorRuntime,
     versions: evaluators,
+    providers,
     targets: new TargetCaller({ models, outbound, vault, clock }),
     feedback: parts.feedback,
     runs: parts.runSink,

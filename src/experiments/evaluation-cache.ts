@@ -28,16 +28,21 @@ const digest = (...parts: readonly unknown[]): Buffer =>
 export function outputKey(from: {
   readonly exampleHash: string;
   readonly targetHash: Buffer;
+  /** Of the provider, where a model is asked: models of one name at two addresses are two. */
+  readonly endpoint: string | undefined;
   readonly seed: string;
   readonly repetition: number;
 }): Buffer {
-  return digest('target', from.exampleHash, from.targetHash.toString('hex'), from.seed, from.repetition);
+  const { exampleHash, targetHash, endpoint = null, seed, repetition } = from;
+  return digest('target', exampleHash, targetHash.toString('hex'), endpoint, seed, repetition);
 }
 
 export function evaluationKey(from: {
   readonly exampleHash: string;
   readonly subject: EvaluationSubject;
   readonly configHash: string;
+  /** Of the judge's provider, where there is a judge. */
+  readonly endpoint: string | undefined;
   readonly seed: string;
   readonly repetition: number;
 }): Buffer {
@@ -51,6 +56,7 @@ export function evaluationKey(from: {
     from.exampleHash,
     [inputs, outputs, error, steps],
     from.configHash,
+    from.endpoint ?? null,
     from.seed,
     from.repetition,
   );

@@ -82,6 +82,13 @@ export class HttpTargetInput {
     description: 'JSON pointer to the output in the answer; the whole answer where empty.',
   })
   outputPath!: string;
+
+  @Field(() => String, {
+    nullable: true,
+    description:
+      'Names what stands behind the address, such as a commit. Answers are used again only between equal versions, and never where none is given: an address says nothing about the code behind it.',
+  })
+  version?: string | null;
 }
 
 @InputType({
@@ -189,7 +196,7 @@ export class ExperimentDefinitionInput {
   @Field(() => Boolean, {
     defaultValue: true,
     description:
-      'Whether answers to the same example by the same target, and their scores, are used again. They are shown as such and count as no new evidence.',
+      'Whether answers to the same example by the same target (a model; an address only with a `version`), and their scores, are used again. They are shown as such and count as no new evidence.',
   })
   useCache!: boolean;
 
@@ -286,8 +293,8 @@ function toTarget({ model, http, runs }: ExperimentTargetInput): {
     const headers = http.headers.map(({ name, value, secret }) =>
       secret ? { name, value, secret } : { name, value },
     );
-    const { url, method, body, outputPath } = http;
-    const target = present({ kind: 'http', url, method, headers, body, outputPath });
+    const { url, method, body, outputPath, version } = http;
+    const target = present({ kind: 'http', url, method, headers, body, outputPath, version });
     return { target, experimentId: undefined };
   }
   if (runs !== undefined && runs !== null) {

@@ -10,6 +10,7 @@ import type { RunSink } from '../ingest/intake.js';
 import { payloadFromText } from '../ingest/payload.js';
 import type { JsonObject, RunEvent } from '../ingest/run-event.js';
 import type { Example } from '../datasets/dataset.js';
+import type { ModelProviderService } from '../models/model-provider.service.js';
 import type { Clock } from '../platform/clock.js';
 import { isTransient, transaction } from '../platform/db.js';
 import type { Doorbell } from '../platform/doorbell.js';
@@ -26,6 +27,7 @@ import { ExecutionStore } from './execution.store.js';
 import type { ExecutionRecord } from './execution.store.js';
 import { SubjectStore } from './subject.store.js';
 import type { TargetAnswer, TargetCaller } from './target-caller.js';
+import { isReusableTarget } from './target.js';
 import { UnitCommits } from './unit-commits.js';
 import { LEASE_SECONDS, UnitStore } from './unit.store.js';
 import type { Claimable } from './unit.store.js';
@@ -36,6 +38,7 @@ export interface ExperimentRunnerDeps {
   readonly pool: pg.Pool;
   readonly evaluators: EvaluatorRuntime;
   readonly versions: EvaluatorVersions;
+  readonly providers: Pick<ModelProviderService, 'endpoints'>;
   readonly targets: TargetCaller;
   readonly feedback: Pick<FeedbackService, 'createWithin'>;
   readonly runs: RunSink;
@@ -89,13 +92,24 @@ export class ExperimentRunner {
     const execution = await new ExecutionStore().find(pool, options.scope, options.experimentId);
     if (execution?.state !== 'running') return { kind: 'idle' };
     const versions = await this.#deps.versions.findVersions(options.scope, execution.evaluatorVersionIds);
-    return new Lane(this.#deps, options, execution, versions, this.#releases).run();
+    const { target } = execution;
+    const endpoints = await this.#deps.providers.endpoints(options.scope, [
+      ...(target.kind === 'model' ? [target.providerId.toLowerCase()] : []),
+      ...versions.flatMap((version) => judgeProviderOf(version) ?? []),
+    ]);
+    return new Lane(this.#deps, options, { execution, versions, endpoints }, this.#releases).run();
   }
 
   /** Lanes that were called off are left behind by their jobs; this waits until they have given back what they held. */
   async settle(): Promise<void> {
     await Promise.all(this.#releases);
   }
+}
+
+interface LaneWork {
+  readonly execution: ExecutionRecord;
+  readonly versions: readonly EvaluatorVersion[];
+  readonly endpoints: ReadonlyMap<string, string>;
 }
 
 interface Active {
@@ -109,6 +123,8 @@ class Lane {
   readonly #options: LaneOptions;
   readonly #execution: ExecutionRecord;
   readonly #versions: ReadonlyMap<string, EvaluatorVersion>;
+  /** By provider; what was answered elsewhere before is not used again. */
+  readonly #endpoints: ReadonlyMap<string, string>;
   readonly #units = new UnitStore();
   readonly #executions = new ExecutionStore();
   readonly #subjects: SubjectStore;
@@ -127,8 +143,7 @@ class Lane {
   constructor(
     deps: ExperimentRunnerDeps,
     options: LaneOptions,
-    execution: ExecutionRecord,
-    versions: readonly EvaluatorVersion[],
+    { execution, versions, endpoints }: LaneWork,
     releases: Set<Promise<void>>,
   ) {
     this.#releases = releases;
@@ -136,6 +151,7 @@ class Lane {
     this.#options = options;
     this.#execution = execution;
     this.#versions = new Map(versions.map((version) => [version.uuid, version]));
+    this.#endpoints = endpoints;
     this.#subjects = new SubjectStore({ db: deps.pool });
     this.#commits = new UnitCommits(
       { ...deps, units: this.#units, executions: this.#executions },
@@ -318,14 +334,17 @@ class Lane {
       this.#execution,
       rows.map(({ exampleId }) => exampleId),
     );
-    const { useCache, targetHash, seed } = this.#execution;
+    const { useCache, target, targetHash, seed } = this.#execution;
+    const endpoint =
+      target.kind === 'model' ? this.#endpoints.get(target.providerId.toLowerCase()) : undefined;
+    const reusable = useCache && isReusableTarget(target);
     const prepared = rows.map(({ exampleId, repetition }) => {
       const example = examples.get(exampleId);
       return {
         example,
         key:
-          example && useCache
-            ? outputKey({ exampleHash: example.contentHash, targetHash, seed, repetition })
+          example && reusable
+            ? outputKey({ exampleHash: example.contentHash, targetHash, endpoint, seed, repetition })
             : undefined,
       };
     });
@@ -488,13 +507,24 @@ class Lane {
       const found = subjects[index];
       const reusable = useCache && version !== undefined && found !== undefined && isReusable(version.kind);
       const key = reusable
-        ? evaluationKey({ ...found, configHash: version.configHash, seed, repetition })
+        ? evaluationKey({
+            ...found,
+            configHash: version.configHash,
+            endpoint: this.#judgeAt(version),
+            seed,
+            repetition,
+          })
         : undefined;
       return { version, subject: found?.subject, key };
     });
     const keys = prepared.flatMap(({ key }) => key ?? []);
     const cached = await this.#units.findCached(this.#deps.pool, scope, keys);
     return prepared.map((each) => ({ ...each, cached: each.key && cached.get(each.key.toString('hex')) }));
+  }
+
+  #judgeAt(version: EvaluatorVersion): string | undefined {
+    const providerId = judgeProviderOf(version);
+    return providerId === undefined ? undefined : this.#endpoints.get(providerId);
   }
 
   /** A version whose config nobody can read says so when it is asked to evaluate. */
@@ -696,6 +726,12 @@ interface PreparedResult {
   readonly subject: Parameters<EvaluatorRuntime['evaluate']>[1] | undefined;
   readonly key: Buffer | undefined;
   readonly cached: Cached | undefined;
+}
+
+/** The provider a judge is asked at. */
+function judgeProviderOf({ config }: EvaluatorVersion): string | undefined {
+  const { providerId } = config;
+  return typeof providerId === 'string' ? providerId.toLowerCase() : undefined;
 }
 
 /** The time in the run's id, not that of the attempt: children of every attempt hang below the same place. */

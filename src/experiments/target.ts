@@ -51,6 +51,8 @@ const httpTarget = z.strictObject({
   body: json.optional(),
   /** JSON pointer to the output in the answer. */
   outputPath: z.string().max(1_000),
+  /** Names what stands behind the address, such as a commit. Without it nobody knows whether that is still the same. */
+  version: z.string().min(1).max(200).optional(),
 });
 
 /** The runs of the experiment itself: only scores are made. */
@@ -83,6 +85,10 @@ export function targetHash(target: Target): Buffer {
       : target;
   return createHash('sha256').update(canonicalJson(asked)).digest();
 }
+
+/** Whether an answer of it can stand for another: an address says nothing about the code behind it. */
+export const isReusableTarget = (target: Target): boolean =>
+  target.kind === 'model' || (target.kind === 'http' && target.version !== undefined);
 
 const PLACEHOLDER = /\{\{\s*(inputs|metadata)((?:\.[\w-]+)*)\s*\}\}/g;
 const ONLY_PLACEHOLDER = /^\{\{\s*(inputs|metadata)((?:\.[\w-]+)*)\s*\}\}$/;

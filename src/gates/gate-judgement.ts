@@ -83,6 +83,10 @@ function judgeThreshold(
   if (found.examples < settings.minimumPairs) {
     return say('INCONCLUSIVE', `${found.examples} examples are fewer than ${settings.minimumPairs}.`);
   }
+  if (found.ownExamples < settings.minimumPairs) {
+    const { ownExamples, examples } = found;
+    return say('INCONCLUSIVE', `${ownExamples} of ${examples} examples were answered anew. ${MEASURE_ANEW}`);
+  }
   const doubt = errorDoubt(found.errors, found.rows, settings);
   if (doubt !== undefined) return say('INCONCLUSIVE', doubt);
   const { mean, interval } = found;
@@ -130,10 +134,7 @@ function judgeOne(
   if (verdict === 'REGRESSED') return say('FAIL', `It regressed: ${figures}.`);
   const doubt = doubtOf(comparison, settings);
   if (doubt !== undefined) return say('INCONCLUSIVE', doubt);
-  if (comparison.pairs === 0) return say('PASS', 'Every output is one the baseline already had.');
-  if (verdict === 'INSUFFICIENT_DATA') {
-    return say('INCONCLUSIVE', `${comparison.pairs} pairs are fewer than ${settings.minimumPairs}.`);
-  }
+  if (verdict === 'INSUFFICIENT_DATA') return say('INCONCLUSIVE', tooFew(comparison, settings));
   if (burden === 'regression') return say('PASS', `It did not regress: ${figures}.`);
   const worst = direction === 'lower' ? -(interval?.upper ?? Infinity) : (interval?.lower ?? -Infinity);
   return worst > -threshold
@@ -155,9 +156,7 @@ function judgeImprovement(
   const doubt = doubtOf(found, settings);
   if (doubt !== undefined) return say('INCONCLUSIVE', doubt);
   if (verdict === 'IMPROVED') return say('PASS', `It improved: ${figures}.`);
-  if (verdict === 'INSUFFICIENT_DATA') {
-    return say('INCONCLUSIVE', `${found.pairs} pairs are fewer than ${settings.minimumPairs}.`);
-  }
+  if (verdict === 'INSUFFICIENT_DATA') return say('INCONCLUSIVE', tooFew(found, settings));
   const best = direction === 'lower' ? -(interval?.lower ?? -Infinity) : (interval?.upper ?? Infinity);
   return best < threshold
     ? say('FAIL', `It did not improve by ${number(threshold)}: ${figures}.`)
@@ -175,16 +174,26 @@ function judgeLabelSpike(
   return asked.map((each) => {
     const say = speaker(each);
     const { delta, adjustedPValue, pairs } = each;
+    // Also a share that did not grow is known only where there is something to know it from.
+    if (pairs < settings.minimumPairs) return say('INCONCLUSIVE', tooFew(each, settings));
     const doubt = doubtOf(each, settings);
     if (doubt !== undefined) return say('INCONCLUSIVE', doubt);
     const grown = delta ?? 0;
     const reason = `Its share changed by ${percent(grown)}, ${percent(maximumIncrease)} are allowed.`;
     if (grown <= maximumIncrease) return say('PASS', reason);
-    if (pairs < settings.minimumPairs) {
-      return say('INCONCLUSIVE', `${pairs} pairs are fewer than ${settings.minimumPairs}.`);
-    }
     return say((adjustedPValue ?? 1) <= settings.alpha ? 'FAIL' : 'INCONCLUSIVE', reason);
   });
+}
+
+const MEASURE_ANEW = 'Start it with useCache: false to measure what it does today.';
+
+/** What was taken from the cache says nothing about the candidate, however good it looks. */
+function tooFew({ pairs, sharedPairs }: MetricComparison, { minimumPairs }: GateSettings): string {
+  const few = `${pairs} pairs are fewer than ${minimumPairs}.`;
+  if (sharedPairs > 0) {
+    return `${few} ${sharedPairs} outputs are ones the baseline already had. ${MEASURE_ANEW}`;
+  }
+  return pairs === 0 ? 'No example has a score on both sides.' : few;
 }
 
 /** Why the figures cannot be believed, whatever they say. */

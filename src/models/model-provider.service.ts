@@ -12,7 +12,7 @@ import type { Problem, Result } from '../platform/result.js';
 import type { Vault } from '../platform/vault.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
-import { settingsProblems } from './model-provider.js';
+import { endpointOf, settingsProblems } from './model-provider.js';
 import type { ModelProvider, ProviderCredentials, ProviderSettings } from './model-provider.js';
 import type { ModelProviderStore, SealedProvider } from './model-provider.store.js';
 
@@ -57,6 +57,13 @@ export class ModelProviderService {
   /** In no particular order; missing and foreign ones are left out. */
   async find(principal: Principal, ids: readonly string[]): Promise<ModelProvider[]> {
     return this.#deps.store.find(this.#deps.pool, requireScope(principal, 'read'), ids);
+  }
+
+  /** The same for workers: where the calls of these providers go, by id. */
+  async endpoints(scope: WorkspaceScope, ids: readonly string[]): Promise<Map<string, string>> {
+    if (ids.length === 0) return new Map();
+    const found = await this.#deps.store.find(this.#deps.pool, scope, [...new Set(ids)]);
+    return new Map(found.map((provider) => [provider.uuid, endpointOf(provider)]));
   }
 
   async create(

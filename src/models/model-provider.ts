@@ -36,6 +36,10 @@ export interface ModelProvider {
   readonly updatedAt: string;
 }
 
+/** Equal where calls for the same model reach the same service in the same form. */
+export const endpointOf = ({ kind, baseUrl, structuredOutput }: ModelProvider): string =>
+  [kind, structuredOutput, baseUrl].join(' ');
+
 /** What is sealed: never shown, never logged. */
 export interface ProviderCredentials {
   readonly secret: string | null;

@@ -17,6 +17,7 @@ interface TableRow {
   readonly example: string;
   readonly score: number;
   readonly evidence?: string;
+  readonly reused?: boolean;
 }
 
 let tables = 0;
@@ -26,6 +27,7 @@ function table(rows: readonly TableRow[]): ScoreTable {
     experimentId: `experiment ${tables}`,
     exampleIds: rows.map(({ example }) => example),
     evidenceIds: rows.map(({ evidence }, index) => evidence ?? `run ${tables}.${index}`),
+    reused: rows.map(({ reused = false }) => reused),
     columns: { score: Float64Array.from(rows, ({ score }) => score) },
     errors: {},
     judgeDeviation: {},
@@ -303,6 +305,7 @@ test('tables hold scores, measures of the run, labels and errors', () => {
   });
   expect(made.errors).toEqual({ good: 1, 'topic=billing': 0 });
   expect(made.evidenceIds).toEqual(['old', '2/run']);
+  expect(made.reused).toEqual([true, false]);
 });
 
 test('slices are the values of a metadata key, nested, listed or plain', () => {
@@ -373,5 +376,16 @@ test('an estimate averages repetitions before examples', () => {
     { example: 'b', score: 0 },
   ];
   const [result] = estimate({ table: table(rows), metrics: ['score'], slices: [], alpha: 0.05, seed: 1 });
-  expect(result).toMatchObject({ mean: 0.5, examples: 2, rows: 4, errors: 0 });
+  expect(result).toMatchObject({ mean: 0.5, examples: 2, ownExamples: 2, rows: 4, errors: 0 });
+});
+
+test('an estimate tells the examples that were answered anew from those taken from before', () => {
+  const rows = [
+    { example: 'a', score: 1, reused: true },
+    { example: 'a', score: 1, reused: false },
+    { example: 'b', score: 0, reused: true },
+    { example: 'c', score: 0, reused: true },
+  ];
+  const [result] = estimate({ table: table(rows), metrics: ['score'], slices: [], alpha: 0.05, seed: 1 });
+  expect(result).toMatchObject({ examples: 3, ownExamples: 1 });
 });

@@ -615,7 +615,8 @@ describe.each(ENGINES)('on %s', (engine) => {
       metadata: { revision_id: 'commit-2' },
     });
     const { progress } = await untilState(second, 'COMPLETED');
-    expect(progress.rows.cached).toBe(ROWS);
+    // What stands behind an address may be something else by now: it was asked again.
+    expect(progress.rows.cached).toBe(0);
     const twice = await gate(['--candidate', 'by address, again', ...baseline, '--json', '-']);
     expect(twice).toMatchObject({ code: 1, err: '' });
     expect(JSON.parse(twice.out)).toMatchObject({

@@ -212,6 +212,66 @@ test('a split as of a version, against an address that fails now and then', asyn
   expect(seen).toHaveLength(7);
 }, 60_000);
 
+test('an address is asked again, unless its version says that it is the same', async () => {
+  let asked = 0;
+  let say = 'before';
+  answer = (request, response) => {
+    request.resume().on('end', () => {
+      asked += 1;
+      response.end(JSON.stringify({ output: say }));
+    });
+  };
+  const release = async (version?: string): Promise<unknown> => {
+    const url = `http://127.0.0.1:${(address.address() as AddressInfo).port}/release`;
+    const id = await startExperiment(harness, {
+      datasetId,
+      target: { http: { url, ...(version !== undefined && { version }) } },
+      evaluators: [],
+    });
+    const { progress } = await untilState(harness, id, 'COMPLETED');
+    const { experiment } = await ask<{
+      experiment: { rows: { nodes: { run: { outputs: { output: string } } }[] } };
+    }>(harness, 'query ($id: ID!) { experiment(id: $id) { rows(first: 9) { nodes { run { outputs } } } } }', {
+      id,
+    });
+    const said = [...new Set(experiment.rows.nodes.map(({ run }) => run.outputs.output))];
+    return { asked, said, cached: progress.rows['cached'] };
+  };
+  expect(await release()).toEqual({ asked: 6, said: ['before'], cached: 0 });
+  // Other code behind the same address: what it says has to be seen.
+  say = 'after';
+  expect(await release()).toEqual({ asked: 12, said: ['after'], cached: 0 });
+  expect(await release('1')).toEqual({ asked: 18, said: ['after'], cached: 0 });
+  say = 'later';
+  expect(await release('1')).toEqual({ asked: 18, said: ['after'], cached: 6 });
+  expect(await release('2')).toEqual({ asked: 24, said: ['later'], cached: 0 });
+}, 60_000);
+
+test('a provider that moved is asked again, as target and as judge', async () => {
+  const moving = await addProvider(harness, model.baseUrl, { name: 'moving' });
+  await addEvaluator(harness, 'moved', 'LLM_JUDGE', judgeConfig(moving));
+  const again = async (target: object): Promise<{ calls: number; cached: number; judged: number }> => {
+    const before = model.calls.length;
+    const id = await startExperiment(harness, { datasetId, target, evaluators: [{ name: 'moved' }] });
+    const { progress } = await untilState(harness, id, 'COMPLETED');
+    return {
+      calls: model.calls.length - before,
+      cached: progress.rows['cached'] ?? 0,
+      judged: progress.evaluators[0]?.cached ?? 0,
+    };
+  };
+  const target = prompt({ providerId: moving, model: 'moving' });
+  expect(await again(target)).toEqual({ calls: 12, cached: 0, judged: 0 });
+  expect(await again(target)).toEqual({ calls: 0, cached: 6, judged: 6 });
+  const moved = await ask<{ updateModelProvider: { errors: unknown[] } }>(
+    harness,
+    'mutation ($input: UpdateModelProviderInput!) { updateModelProvider(input: $input) { errors { message } } }',
+    { input: { id: moving, patch: { baseUrl: `${model.baseUrl}/` } } },
+  );
+  expect(moved.updateModelProvider.errors).toEqual([]);
+  expect(await again(target)).toEqual({ calls: 12, cached: 0, judged: 0 });
+}, 60_000);
+
 test('runs that are there are scored in place', async () => {
   const key = harness.keys.first.secret;
   const session = await harness.http('/sessions', {

@@ -42,6 +42,7 @@ const estimated = (more: Partial<MetricEstimate> = {}): MetricEstimate => ({
   metric: 'score',
   slice: null,
   examples: 50,
+  ownExamples: more.examples ?? 50,
   mean: 0.8,
   interval: { lower: 0.75, upper: 0.85, method: 'bca', resamples: 10_000 },
   errors: 0,
@@ -97,10 +98,48 @@ test('what regressed fails; what is doubtful is not passed', () => {
   expect(ask({ errors: { baseline: 0, candidate: 5 }, rows: { baseline: 50, candidate: 45 } })).toBe(
     'INCONCLUSIVE',
   );
-  // Every output came from the cache: nothing can have become worse.
-  expect(ask({ verdict: 'INSUFFICIENT_DATA', pairs: 0, sharedPairs: 50, delta: null, interval: null })).toBe(
-    'PASS',
+});
+
+const nothingMeasured = {
+  verdict: 'INSUFFICIENT_DATA',
+  pairs: 0,
+  delta: null,
+  interval: null,
+  pValue: null,
+  adjustedPValue: null,
+} as const;
+
+test('outputs that the baseline already had say nothing about the candidate', () => {
+  const topic = { metric: 'topic=refund', direction: 'none' } as const;
+  const copied = [
+    comparison({ ...nothingMeasured, sharedPairs: 50 }),
+    comparison({ ...nothingMeasured, ...topic, sharedPairs: 50 }),
+  ];
+  for (const each of [
+    { kind: 'no_regression' },
+    { kind: 'no_regression', burden: 'non_inferiority' },
+    { kind: 'improvement', metric: 'score' },
+    { kind: 'label_spike', key: 'topic', maximumIncrease: 0.1 },
+  ]) {
+    const outcome = judgeRule(rule(each), { comparisons: copied, estimates: [] }, settings);
+    expect(outcome.verdict).toBe('INCONCLUSIVE');
+    expect(outcome.findings[0]?.reason).toContain('50 outputs are ones the baseline already had.');
+  }
+  const threshold = { kind: 'threshold', metric: 'score', atLeast: 0.5 };
+  expect(verdictOf(threshold, [], [estimated({ ownExamples: 9 })])).toBe('INCONCLUSIVE');
+  expect(verdictOf(threshold, [], [estimated({ ownExamples: 10 })])).toBe('PASS');
+});
+
+test('where no example is on both sides nothing passes, whatever coverage is asked for', () => {
+  const lenient = gateSettings.parse({ minimumCoverage: 0 });
+  const apart = comparison({ ...nothingMeasured, unpaired: { baseline: 50, candidate: 50 } });
+  const { verdict, findings } = judgeRule(
+    rule({ kind: 'no_regression' }),
+    { comparisons: [apart], estimates: [] },
+    lenient,
   );
+  expect(verdict).toBe('INCONCLUSIVE');
+  expect(findings[0]?.reason).toBe('No example has a score on both sides.');
 });
 
 test('who must show not to be worse does not pass by being uncertain', () => {
@@ -150,6 +189,7 @@ test('a label that spikes fails where chance does not explain it', () => {
   expect(ask({ delta: 0.2, adjustedPValue: 0.01 })).toBe('FAIL');
   expect(ask({ delta: 0.2, adjustedPValue: 0.2 })).toBe('INCONCLUSIVE');
   expect(ask({ delta: 0.2, adjustedPValue: null, pairs: 5 })).toBe('INCONCLUSIVE');
+  expect(ask({ delta: 0, pairs: 9 })).toBe('INCONCLUSIVE');
   expect(
     verdictOf({ kind: 'label_spike', key: 'topic', labels: ['x'], maximumIncrease: 0.1 }, [label({})]),
   ).toBe('INCONCLUSIVE');

@@ -1,5 +1,6 @@
 /** Figures over whole experiments: progress, scores per key, usage. Each one statement for all that ask at once. */
 import type { Queryable } from '../platform/db.js';
+import { RunStore } from '../runs/run.store.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { EvaluatorProgress, ExperimentProgress, KeySummary, UsageSummary } from './experiment.js';
 
@@ -8,6 +9,8 @@ const MAX_KEYS = 200;
 /** Evaluator versions shown per experiment. */
 const MAX_EVALUATORS = 1_000;
 const MAX_DAYS = 20_000;
+/** Experiments whose outputs one other uses again. */
+const MAX_ORIGINS = 1_000;
 
 /** Rows of the experiments: units of workers, and root runs that name an example and are no unit's. */
 const ROWS = `
@@ -76,6 +79,40 @@ export class ExperimentSummaryStore {
       rows,
       evaluators: evaluators.get(experimentId) ?? [],
     }));
+  }
+
+  /** How many rows there are, and by whom those were answered that were used again; origins that are gone are left out. */
+  async reuse(
+    scope: WorkspaceScope,
+    id: string,
+  ): Promise<{
+    readonly total: number;
+    readonly reused: readonly { readonly experimentId: string; readonly rows: number }[];
+  }> {
+    // Runs of one execution share the first 48 bits of their ids, so one of them tells where all of them are from.
+    const { rows } = await this.db.query<{ sample: string | null; rows: number }>(
+      `/* experiments.reused_rows */
+      select min(cached_from::text) as sample, count(*)::int as rows
+      from experiment_rows
+      where workspace_id = $1 and experiment_id = $2
+      group by left(cached_from::text, 13)
+      limit ${MAX_ORIGINS}`,
+      [scope.workspaceId, id],
+    );
+    const samples = rows.flatMap(({ sample }) => sample ?? []);
+    const runs = await new RunStore({ db: this.db }).findByIds(scope, samples, {
+      fields: ['projectUuid'],
+      content: false,
+    });
+    const reused = new Map<string, number>();
+    for (const { sample, rows: count } of rows) {
+      const origin = runs.find(({ uuid }) => uuid === sample)?.projectUuid;
+      if (origin !== undefined) reused.set(origin, (reused.get(origin) ?? 0) + count);
+    }
+    return {
+      total: rows.reduce((sum, each) => sum + each.rows, 0),
+      reused: [...reused].map(([experimentId, count]) => ({ experimentId, rows: count })),
+    };
   }
 
   private async evaluators(

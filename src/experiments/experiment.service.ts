@@ -65,6 +65,18 @@ export class ExperimentService {
     return this.experiments.findByName(requireScope(principal, 'read'), name);
   }
 
+  /**
+   * The experiment whose runs most of an experiment's outputs are: its own id, or that of the one they were taken from
+   * where fewer than half were made for it.
+   */
+  async evidenceOf(principal: Principal, id: string): Promise<string> {
+    const scope = requireScope(principal, 'read');
+    const { total, reused } = await this.summaries.reuse(scope, id);
+    const taken = reused.reduce((sum, { rows }) => sum + rows, 0);
+    if (taken * 2 <= total) return id;
+    return reused.reduce((most, each) => (each.rows > most.rows ? each : most)).experimentId;
+  }
+
   /** Experiments without rows are left out. */
   async progressOf(principal: Principal, ids: readonly string[]): Promise<ExperimentProgress[]> {
     const scope = requireScope(principal, 'read');

@@ -195,15 +195,14 @@ export class GateService {
     const report = await this.judge(principal, parties.value, rules, settings, signal);
     const verdict = together(report.outcomes.map((outcome) => outcome.verdict));
     const candidateRef = (question.candidateRef ?? refOf(candidate)).slice(0, MAX_REF_LENGTH);
+    const evidenceId = await this.deps.experiments.evidenceOf(principal, candidate.uuid);
     const call = { mutation: 'evaluateGate', key: idempotencyKey, input: question };
     return this.deps.idempotency.once(principal, call, async (tx) => {
       // Two answers about one candidate at once would otherwise each be the first.
       const current = gate === undefined ? undefined : await this.deps.store.lock(tx, scope, gate.uuid);
       if (gate !== undefined && current === undefined) return failed(notFound());
-      const earlier =
-        gate === undefined ? [] : await this.deps.store.triesOf(tx, scope, gate.uuid, candidateRef);
-      const failures =
-        verdict === 'FAIL' ? failuresInRow([{ experimentId: candidate.uuid, verdict }, ...earlier]) : 0;
+      const earlier = gate === undefined ? [] : await this.deps.store.triesOf(tx, scope, gate, candidateRef);
+      const failures = verdict === 'FAIL' ? failuresInRow([{ evidenceId, verdict }, ...earlier]) : 0;
       const made: GateEvaluation = {
         uuid: this.deps.ids.uuid(),
         gateId: gate?.uuid ?? null,
@@ -211,6 +210,7 @@ export class GateService {
         candidateRef,
         candidateExperimentId: candidate.uuid,
         baselineExperimentId: baseline?.uuid ?? null,
+        evidenceExperimentId: evidenceId,
         verdict,
         failures,
         blocks: verdict === 'FAIL' && failures >= (gate?.failuresToBlock ?? 1),

@@ -10,7 +10,8 @@ const GATE = `id as uuid, name, description, rules, settings, failures_to_block 
 
 const EVALUATION = `id as uuid, gate_id as "gateId", gate_revision as "gateRevision",
   candidate_ref as "candidateRef", candidate_experiment_id as "candidateExperimentId",
-  baseline_experiment_id as "baselineExperimentId", verdict, failures, blocks, report, actor,
+  baseline_experiment_id as "baselineExperimentId",
+  coalesce(evidence_experiment_id, candidate_experiment_id) as "evidenceExperimentId", verdict, failures, blocks, report, actor,
   created_at as "createdAt"`;
 
 const NEWEST: Keyset = {
@@ -158,8 +159,8 @@ export class GateStore {
     await tx.query(
       `/* gates.insert_evaluation */
       insert into gate_evaluations (workspace_id, id, gate_id, gate_revision, candidate_ref, candidate_experiment_id,
-        baseline_experiment_id, verdict, failures, blocks, report, actor, created_at)
-      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+        baseline_experiment_id, evidence_experiment_id, verdict, failures, blocks, report, actor, created_at)
+      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
       [
         scope.workspaceId,
         made.uuid,
@@ -168,6 +169,7 @@ export class GateStore {
         made.candidateRef,
         made.candidateExperimentId,
         made.baselineExperimentId,
+        made.evidenceExperimentId,
         made.verdict,
         made.failures,
         made.blocks,
@@ -178,21 +180,21 @@ export class GateStore {
     );
   }
 
-  /** Earlier answers about a candidate, newest first. */
+  /** Earlier answers of a gate as it is now about a candidate, newest first. */
   async triesOf(
     tx: Queryable,
     scope: WorkspaceScope,
-    gateId: string,
+    gate: Pick<Gate, 'uuid' | 'revision'>,
     candidateRef: string,
-  ): Promise<{ experimentId: string; verdict: GateVerdict }[]> {
-    const { rows } = await tx.query<{ experimentId: string; verdict: GateVerdict }>(
+  ): Promise<{ evidenceId: string; verdict: GateVerdict }[]> {
+    const { rows } = await tx.query<{ evidenceId: string; verdict: GateVerdict }>(
       `/* gates.tries */
-      select candidate_experiment_id as "experimentId", verdict
+      select coalesce(evidence_experiment_id, candidate_experiment_id) as "evidenceId", verdict
       from gate_evaluations
-      where workspace_id = $1 and gate_id = $2 and candidate_ref = $3
+      where workspace_id = $1 and gate_id = $2 and candidate_ref = $3 and gate_revision = $4
       order by created_at desc, id desc
       limit ${MAX_TRIES}`,
-      [scope.workspaceId, gateId, candidateRef],
+      [scope.workspaceId, gate.uuid, candidateRef, gate.revision],
     );
     return rows;
   }
@@ -263,7 +265,7 @@ export class GateStore {
         from gate_evaluations
         where workspace_id = $1 and gate_id = any($2::uuid[]) and created_at >= $3
         group by gate_id, candidate_ref
-        having count(distinct candidate_experiment_id) > 1
+        having count(distinct coalesce(evidence_experiment_id, candidate_experiment_id)) > 1
       ) tried
       group by gate_id
       limit ${gateIds.length}`,

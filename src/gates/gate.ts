@@ -125,6 +125,8 @@ export interface GateEvaluation {
   readonly candidateRef: string;
   readonly candidateExperimentId: string;
   readonly baselineExperimentId: string | null;
+  /** Whose runs most of the candidate's outputs are: its own, or those of the experiment they were taken from. */
+  readonly evidenceExperimentId: string;
   readonly verdict: GateVerdict;
   readonly failures: number;
   /** Whether a release must stop: FAIL, often enough in a row. */
@@ -141,17 +143,18 @@ export function together(verdicts: readonly GateVerdict[]): GateVerdict {
 }
 
 /**
- * Failing evaluations of a candidate in a row, newest first: each experiment counts once, by its latest answer, since
- * asking again about the same rows is no second failure. PASS ends the row; INCONCLUSIVE neither counts nor ends it.
+ * Failing evaluations of a candidate in a row, newest first: the runs of an experiment count once, by the latest answer
+ * that rests on them, since asking again about the same runs, or about copies of them, is no second failure. PASS ends
+ * the row; INCONCLUSIVE neither counts nor ends it.
  */
 export function failuresInRow(
-  newestFirst: readonly { readonly experimentId: string; readonly verdict: GateVerdict }[],
+  newestFirst: readonly { readonly evidenceId: string; readonly verdict: GateVerdict }[],
 ): number {
   const seen = new Set<string>();
   let failures = 0;
-  for (const { experimentId, verdict } of newestFirst) {
-    if (seen.has(experimentId)) continue;
-    seen.add(experimentId);
+  for (const { evidenceId, verdict } of newestFirst) {
+    if (seen.has(evidenceId)) continue;
+    seen.add(evidenceId);
     if (verdict === 'PASS') break;
     if (verdict === 'FAIL') failures += 1;
   }

@@ -207,6 +207,12 @@ export class GateEvaluationType extends Node {
   @Field(() => UuidScalar, { nullable: true })
   baselineExperimentId!: string | null;
 
+  @Field(() => UuidScalar, {
+    description:
+      "Whose runs most of the candidate's outputs are: its own, or those of the experiment they were taken from. Evaluations that rest on the same runs are one try.",
+  })
+  evidenceExperimentId!: string;
+
   @Field(() => GateVerdictEnum)
   verdict!: GateVerdict;
 

@@ -42,9 +42,11 @@ const examples = Array.from({ length: 6 }, (_, index) => ({
 
 beforeAll(async () => {
   model = await startModelServer({
-    answer: ({ schema, messages }) =>
+    answer: ({ schema, messages, model: name }) =>
       schema === undefined
-        ? `${Number(/(\d+) \+ 1/.exec(messages.at(-1)?.content ?? '')?.[1] ?? 0) + 1}`
+        ? name === 'wrong'
+          ? 'no idea'
+          : `${Number(/(\d+) \+ 1/.exec(messages.at(-1)?.content ?? '')?.[1] ?? 0) + 1}`
         : { reasoning: 'because', score: 0.5 },
   });
   await new Promise<void>((resolve) => address.listen(0, '127.0.0.1', resolve));
@@ -270,6 +272,56 @@ test('a provider that moved is asked again, as target and as judge', async () =>
   );
   expect(moved.updateModelProvider.errors).toEqual([]);
   expect(await again(target)).toEqual({ calls: 12, cached: 0, judged: 0 });
+}, 60_000);
+
+test('a copy of a failed try is the same try; one that is measured anew is a second', async () => {
+  const by = (name: string, fields: object = {}): Promise<string> =>
+    startExperiment(harness, {
+      datasetId,
+      target: prompt({ model: name }),
+      evaluators: [{ name: 'exact' }],
+      metadata: { revision_id: 'commit-7' },
+      ...fields,
+    });
+  const baseline = await by('right');
+  await untilState(harness, baseline, 'COMPLETED');
+  await ask(
+    harness,
+    'mutation ($input: CreateGateInput!) { createGate(input: $input) { errors { message } } }',
+    {
+      input: {
+        name: 'twice',
+        rules: [{ kind: 'no_regression', metrics: ['exact'] }],
+        settings: { minimumPairs: 2 },
+        failuresToBlock: 2,
+      },
+    },
+  );
+  const verdict = async (candidate: string): Promise<unknown> => {
+    const { evaluateGate } = await ask<{ evaluateGate: { evaluation: unknown } }>(
+      harness,
+      `mutation ($input: EvaluateGateInput!) { evaluateGate(input: $input) {
+        evaluation { verdict failures blocks evidenceExperimentId } errors { message } } }`,
+      { input: { gate: { name: 'twice' }, candidate: { id: candidate }, baseline: { id: baseline } } },
+    );
+    return evaluateGate.evaluation;
+  };
+  const first = await by('wrong');
+  await untilState(harness, first, 'COMPLETED');
+  const once = { verdict: 'FAIL', failures: 1, blocks: false, evidenceExperimentId: first };
+  expect(await verdict(first)).toEqual(once);
+  const copy = await by('wrong');
+  const { progress } = await untilState(harness, copy, 'COMPLETED');
+  expect(progress.rows['cached']).toBe(6);
+  expect(await verdict(copy)).toEqual(once);
+  const second = await by('wrong', { useCache: false });
+  await untilState(harness, second, 'COMPLETED');
+  expect(await verdict(second)).toEqual({
+    verdict: 'FAIL',
+    failures: 2,
+    blocks: true,
+    evidenceExperimentId: second,
+  });
 }, 60_000);
 
 test('runs that are there are scored in place', async () => {

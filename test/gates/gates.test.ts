@@ -205,6 +205,26 @@ test('a gate that wants two failures blocks a candidate with the second experime
   });
 });
 
+test('failures of a gate that was changed since do not count', async () => {
+  const rules = [{ kind: 'no_regression', metrics: ['correct'] }];
+  const { createGate } = await ask<{ createGate: { gate: { id: string } } }>(
+    harness,
+    'mutation ($input: CreateGateInput!) { createGate(input: $input) { gate { id } errors { message } } }',
+    { input: { name: 'changed', rules, settings: { minimumPairs: 20 }, failuresToBlock: 2 } },
+  );
+  const ask2 = async (candidate: string) =>
+    (await evaluate({ gate: named('changed'), candidate: named(candidate), baseline: named('baseline') }))
+      .evaluation;
+  expect(await ask2('worse')).toMatchObject({ gateRevision: 1, failures: 1, blocks: false });
+  await ask(
+    harness,
+    'mutation ($input: UpdateGateInput!) { updateGate(input: $input) { errors { message } } }',
+    { input: { id: createGate.gate.id, settings: { minimumPairs: 10 } } },
+  );
+  expect(await ask2('worse again')).toMatchObject({ gateRevision: 2, failures: 1, blocks: false });
+  expect(await ask2('worse')).toMatchObject({ gateRevision: 2, failures: 2, blocks: true });
+});
+
 test('questions asked at once are counted one after the other', async () => {
   await ask(
     harness,

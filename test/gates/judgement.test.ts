@@ -198,7 +198,7 @@ test('a label that spikes fails where chance does not explain it', () => {
 test('failures in a row count experiments, not questions', () => {
   const tries = (text: string) =>
     text.split(' ').map((each) => ({
-      experimentId: each.slice(1),
+      evidenceId: each.slice(1),
       verdict: ({ P: 'PASS', F: 'FAIL', I: 'INCONCLUSIVE' } as const)[each[0] as 'P'],
     }));
   expect(failuresInRow(tries('F3 F2 P1'))).toBe(2);

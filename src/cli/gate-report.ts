@@ -9,6 +9,7 @@ export interface AnsweredGate {
   readonly candidateRef: string;
   readonly report: {
     readonly warnings: readonly string[];
+    readonly settings: { readonly alpha: number };
     readonly outcomes: readonly {
       readonly rule: { readonly kind: string };
       readonly findings: readonly {
@@ -28,18 +29,18 @@ export interface AnsweredGate {
   };
 }
 
-const HEADINGS = [
+const headingsOf = ({ report }: AnsweredGate): string[] => [
   'verdict',
   'rule',
   'metric',
   'baseline',
   'candidate',
   'change',
-  '95 %',
+  `${number((1 - report.settings.alpha) * 100)} %`,
   'p',
   'n',
   'why',
-] as const;
+];
 
 const number = (value: number | null): string =>
   value === null ? '–' : String(Number(value.toPrecision(4)));
@@ -75,8 +76,9 @@ export function conclusion({ verdict, blocks, failures, candidateRef }: Answered
 }
 
 export function renderTable(answer: AnsweredGate): string {
-  const rows = [[...HEADINGS], ...rowsOf(answer)];
-  const widths = HEADINGS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const headings = headingsOf(answer);
+  const rows = [headings, ...rowsOf(answer)];
+  const widths = headings.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const lines = rows.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
@@ -92,13 +94,14 @@ const cell = (text: string): string => text.replace(/[\\|]/g, '\\$&').replace(/[
 
 export function renderMarkdown(answer: AnsweredGate): string {
   const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(' | ')} |`;
+  const headings = headingsOf(answer);
   return [
     `### Gate: ${answer.verdict}`,
     '',
     cell(conclusion(answer)),
     '',
-    line(HEADINGS),
-    line(HEADINGS.map(() => '---')),
+    line(headings),
+    line(headings.map(() => '---')),
     ...rowsOf(answer).map(line),
     '',
     ...answer.report.warnings.map((warning) => `> ${cell(warning)}\n`),

@@ -16,7 +16,8 @@ Compares the experiment X with the experiment Y and says whether what X stands f
   --ref TEXT         what is to be released, for example a commit; default: the experiment's revision_id
   --json FILE        writes the whole answer (- for standard output, instead of the table)
   --markdown FILE    writes a report for a pull request
-  --wait SECONDS     how long to wait for an experiment that has not finished; default 0
+  --wait SECONDS     how long to wait for an experiment that has not finished, or whose client has not said that it has
+                     (evaluate() of the SDKs does, others by an end time); default 0
   --url URL          default: TRACEWELL_URL, LANGSMITH_ENDPOINT, or http://127.0.0.1:1984
   --api-key KEY      default: TRACEWELL_API_KEY or LANGSMITH_API_KEY
 
@@ -56,11 +57,25 @@ const MUTATION = `mutation ($input: EvaluateGateInput!) {
   }
 }`;
 
+const STATES = `query ($candidate: ID, $candidateName: String, $baseline: ID, $baselineName: String, $withBaseline: Boolean!) {
+  candidate: experiment(id: $candidate, name: $candidateName) { state }
+  baseline: experiment(id: $baseline, name: $baselineName) @include(if: $withBaseline) { state }
+}`;
+
 /** A mistake in how the command was called, or an answer that is none. */
 class CannotAsk extends Error {}
 
+type Ref = { readonly id: string } | { readonly name: string };
+
+interface Question {
+  readonly candidate: Ref;
+  readonly baseline?: Ref;
+}
+
 interface Answer {
   readonly data?: {
+    readonly candidate?: { readonly state: string | null } | null;
+    readonly baseline?: { readonly state: string | null } | null;
     readonly evaluateGate?: {
       readonly evaluation: AnsweredGate | null;
       readonly errors: readonly {
@@ -87,8 +102,7 @@ const options = {
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-const refOf = (text: string): { id: string } | { name: string } =>
-  UUID.test(text) ? { id: text } : { name: text };
+const refOf = (text: string): Ref => (UUID.test(text) ? { id: text } : { name: text });
 
 /** @returns the exit code. */
 export async function runGate(args: readonly string[], io: Io): Promise<number> {
@@ -160,12 +174,18 @@ function endpointOf(
 
 /** Undefined when the experiments have not finished in time. */
 async function ask(
-  input: object,
+  input: Question,
   endpoint: Endpoint,
   waitSeconds: number,
 ): Promise<AnsweredGate | undefined> {
   const deadline = performance.now() + waitSeconds * 1_000;
   for (;;) {
+    // Without a wish to wait, what is there is judged; the server warns where a client has not said that that is all.
+    if (waitSeconds > 0 && (await isUnended(input, endpoint))) {
+      if (performance.now() + POLL_MS > deadline) return undefined;
+      await wait(POLL_MS);
+      continue;
+    }
     const { data, errors } = await post({ query: MUTATION, variables: { input } }, endpoint);
     const result = data?.evaluateGate;
     if (result?.evaluation) return result.evaluation;
@@ -180,6 +200,17 @@ async function ask(
     if (performance.now() + POLL_MS > deadline) return undefined;
     await wait(POLL_MS);
   }
+}
+
+/** Whether a client has not said of one of the experiments that it has ended. */
+async function isUnended({ candidate, baseline }: Question, endpoint: Endpoint): Promise<boolean> {
+  const variables = {
+    ...('id' in candidate ? { candidate: candidate.id } : { candidateName: candidate.name }),
+    ...(baseline && ('id' in baseline ? { baseline: baseline.id } : { baselineName: baseline.name })),
+    withBaseline: baseline !== undefined,
+  };
+  const { data } = await post({ query: STATES, variables }, endpoint);
+  return data?.candidate?.state === null || data?.baseline?.state === null;
 }
 
 async function post(body: object, { url, apiKey }: Endpoint): Promise<Answer> {

@@ -119,9 +119,12 @@ export class ComparisonService {
       },
       signal,
     );
-    const unfinished = await this.deps.store.unfinished(scope, [baselineId, ...candidateIds]);
+    const { unfinished, unended } = await this.deps.store.progress(scope, [baselineId, ...candidateIds]);
     const warnings = [
       ...[...unfinished].map((id) => `Experiment ${id} has not finished: its numbers will change.`),
+      ...[...unended]
+        .filter((id) => !unfinished.has(id))
+        .map((id) => `The client of experiment ${id} has not said that it has ended.`),
       ...cut.map((key) => `"${key}" has more than 20 values; the largest slices are shown.`),
       ...[baseline, ...candidates]
         .filter(({ rows }) => rows.length === 0)
@@ -182,9 +185,9 @@ export class ComparisonService {
     return this.deps.store.baselineOf(requireScope(principal, 'read'), datasetId);
   }
 
-  /** Which of the experiments a worker has not finished with. */
-  async unfinished(principal: Principal, experimentIds: readonly string[]): Promise<Set<string>> {
-    return this.deps.store.unfinished(requireScope(principal, 'read'), experimentIds);
+  /** On which of the experiments work goes on. */
+  async unfinished(principal: Principal, experimentIds: readonly string[]): Promise<ReadonlySet<string>> {
+    return (await this.deps.store.progress(requireScope(principal, 'read'), experimentIds)).unfinished;
   }
 
   private async commonDataset(

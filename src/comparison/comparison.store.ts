@@ -5,6 +5,11 @@ import type { RowLabel } from './score-tables.js';
 
 const MAX_LABELS = 1_000_000;
 
+export interface Progress {
+  readonly unfinished: ReadonlySet<string>;
+  readonly unended: ReadonlySet<string>;
+}
+
 export class ComparisonStore {
   private readonly db: Queryable;
 
@@ -50,17 +55,55 @@ export class ComparisonStore {
     return Object.fromEntries(rows.map(({ key, deviation }) => [key, deviation]));
   }
 
-  /** Those of the experiments a worker has not finished with. */
-  async unfinished(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<Set<string>> {
-    const { rows } = await this.db.query<{ id: string }>(
-      `/* comparison.unfinished */
-      select experiment_id as id
-      from experiment_executions
-      where workspace_id = $1 and experiment_id = any($2::uuid[]) and state in ('planning', 'running', 'paused')
+  /**
+   * How far work on experiments is: `unfinished` are those a worker is not done with, and those of clients of which a row
+   * is under way; `unended` those whose client has not said that they have ended, which not every client does.
+   */
+  async progress(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<Progress> {
+    const { rows } = await this.db.query<{ id: string; unfinished: boolean; days: string }>(
+      `/* comparison.progress */
+      select p.id, e.state is not null as unfinished, case when e.state is null then (
+          select coalesce(json_agg(distinct day), '[]') from run_days
+          where workspace_id = p.workspace_id and project_id = p.id
+        ) else '[]' end::text as days
+      from projects p
+      left join experiment_executions e on e.workspace_id = p.workspace_id and e.experiment_id = p.id
+      where p.workspace_id = $1 and p.id = any($2::uuid[])
+        and (e.state in ('planning', 'running', 'paused')
+          or (e.state is null and p.end_time is null and p.extra #>> '{metadata,dataset_version}' is null))
       limit 100`,
       [scope.workspaceId, experimentIds],
     );
-    return new Set(rows.map(({ id }) => id));
+    const unended = rows.filter(({ unfinished }) => !unfinished);
+    const pending =
+      unended.length === 0
+        ? []
+        : await this.pending(
+            scope,
+            unended.map(({ id }) => id),
+            unended.flatMap(({ days }) => JSON.parse(days) as string[]),
+          );
+    return {
+      unfinished: new Set([...rows.filter((row) => row.unfinished).map(({ id }) => id), ...pending]),
+      unended: new Set(unended.map(({ id }) => id)),
+    };
+  }
+
+  private async pending(
+    scope: WorkspaceScope,
+    experimentIds: readonly string[],
+    days: readonly string[],
+  ): Promise<string[]> {
+    const { rows } = await this.db.query<{ id: string }>(
+      `/* comparison.pending */
+      select distinct project_id as id
+      from runs
+      where workspace_id = $1 and project_id = any($2::uuid[]) and day = any($3::date[])
+        and parent_run_id is null and reference_example_id is not null and status = 'pending'
+      limit 100`,
+      [scope.workspaceId, experimentIds, days],
+    );
+    return rows.map(({ id }) => id);
   }
 
   /** The dataset each experiment is about. What is no experiment of the workspace is left out. */

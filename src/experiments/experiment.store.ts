@@ -116,7 +116,7 @@ function toExperiment(row: Row): Experiment {
     datasetId: row.datasetId,
     // Scoring runs that are there already does not make them a worker's.
     kind: execution === null || execution.target['kind'] === 'runs' ? 'client' : 'worker',
-    state: row.state ?? (endTime === null ? null : 'completed'),
+    state: row.state ?? (endTime === null && !saysItEnded(metadata) ? null : 'completed'),
     stateReason: row.stateReason,
     startTime: row.startTime,
     endTime,
@@ -130,6 +130,10 @@ function toExecution(row: Row): Execution {
   const target = JSON.parse(row.target ?? '{}') as Execution['target'];
   return { ...(row as unknown as Execution), target: shownTarget(target) };
 }
+
+/** evaluate() of the SDKs ends with telling the dataset version, and with nothing else. */
+const saysItEnded = (metadata: unknown): boolean =>
+  isObject(metadata) && (metadata['dataset_version'] ?? null) !== null;
 
 const isObject = (value: unknown): value is Experiment['metadata'] =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -22,6 +22,7 @@ async function experiment(
   score: (index: number) => number | undefined,
   metadata: Record<string, unknown> = {},
   topic: (index: number) => string = () => 'other',
+  hasEnded = true,
 ): Promise<string> {
   const key = harness.keys.first.secret;
   const session = await harness.http('/sessions', {
@@ -62,7 +63,12 @@ async function experiment(
       expect(answer.status).toBe(200);
     }
   }
-  return (session.body as { id: string }).id;
+  const { id } = session.body as { id: string };
+  if (hasEnded) {
+    const body = { end_time: new Date().toISOString() };
+    expect((await harness.http(`/sessions/${id}`, { key, method: 'PATCH', body })).status).toBe(200);
+  }
+  return id;
 }
 
 const good = (index: number): number => (index % 10 === 0 ? 0 : 1);
@@ -359,6 +365,7 @@ test('the command answers with its exit code, a table, JSON and Markdown', async
   const passed = await call('--candidate', 'same', ...baseline, '--json', json, '--markdown', markdown);
   expect(passed).toMatchObject({ code: 0, err: '' });
   expect(passed.out).toContain('PASS: commit-1 may be released.');
+  expect(passed.out).toContain('95 %');
   expect(JSON.parse(await readFile(json, 'utf8'))).toMatchObject({ verdict: 'PASS', blocks: false });
   expect(await readFile(markdown, 'utf8')).toContain('### Gate: PASS');
 
@@ -382,16 +389,54 @@ test('the command answers with its exit code, a table, JSON and Markdown', async
   });
 
   expect(await call('--candidate', 'patchy', ...baseline, '--rules', rules)).toMatchObject({ code: 2 });
-  // One failure of a gate that wants two.
-  expect(await call('--candidate', 'worse', ...baseline, '--gate', 'release', '--ref', 'v3')).toMatchObject({
-    code: 2,
-  });
+  // One failure of a gate that wants two. Its intervals are those of its own level.
+  const once = await call('--candidate', 'worse', ...baseline, '--gate', 'release', '--ref', 'v3');
+  expect(once.code).toBe(2);
+  expect(once.out).toContain('99 %');
   expect(
     await call('--candidate', 'worse again', ...baseline, '--gate', 'release', '--ref', 'v3'),
   ).toMatchObject({
     code: 1,
   });
 });
+
+test('an experiment whose client goes on is waited for, and warned of', async () => {
+  const key = harness.keys.first.secret;
+  const id = await experiment('going on', good, {}, undefined, false);
+  const ask2 = { candidate: named('going on'), baseline: named('baseline') };
+  const { evaluation } = await evaluate(ask2);
+  expect(evaluation).toMatchObject({
+    verdict: 'PASS',
+    report: {
+      warnings: expect.arrayContaining([`The client of experiment ${id} has not said that it has ended.`]),
+    },
+  });
+  const run = {
+    id: v7(),
+    name: 'Target',
+    run_type: 'chain',
+    session_name: 'going on',
+    start_time: new Date().toISOString(),
+    reference_example_id: examples[0]!.id,
+    inputs: {},
+  };
+  expect((await harness.http('/runs', { key, body: run })).status).toBe(202);
+  expect(await evaluate(ask2)).toMatchObject({
+    evaluation: null,
+    errors: [{ code: 'CONFLICT', message: 'The experiment "going on" has not finished.' }],
+  });
+  const candidate = ['--candidate', 'going on', '--baseline', 'baseline'];
+  expect(await call(...candidate)).toMatchObject({ code: 2, out: '' });
+  const waiting = call(...candidate, '--wait', '60');
+  const ended = { end_time: new Date().toISOString(), outputs: { answer: 0 } };
+  expect((await harness.http(`/runs/${run.id}`, { key, method: 'PATCH', body: ended })).status).toBe(202);
+  // Nothing is under way any more; the client has still not said that this is all.
+  expect(await call(...candidate, '--wait', '1')).toMatchObject({ code: 2, out: '' });
+  const metadata = { dataset_version: new Date().toISOString() };
+  const told = await harness.http(`/sessions/${id}`, { key, method: 'PATCH', body: { extra: { metadata } } });
+  expect(told.status).toBe(200);
+  expect(await waiting).toMatchObject({ code: 0, err: '' });
+}, 60_000);
 
 test('a question that cannot be asked is neither a pass nor a failure', async () => {
   expect(await call()).toMatchObject({

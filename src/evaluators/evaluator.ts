@@ -72,6 +72,8 @@ export function namingProblems(naming: {
 export interface ScoreScale {
   readonly definition: FeedbackConfigDefinition;
   readonly isLowerScoreBetter: boolean;
+  /** False for judges: only whoever wrote the prompt knows what a high score says. */
+  readonly hasFixedDirection: boolean;
 }
 
 const continuous = (min: number | null, max: number | null): FeedbackConfigDefinition => ({
@@ -84,9 +86,10 @@ const continuous = (min: number | null, max: number | null): FeedbackConfigDefin
 const higher = (definition: FeedbackConfigDefinition): ScoreScale => ({
   definition,
   isLowerScoreBetter: false,
+  hasFixedDirection: true,
 });
 const lower = (definition: FeedbackConfigDefinition): ScoreScale => ({
-  definition,
+  ...higher(definition),
   isLowerScoreBetter: true,
 });
 
@@ -105,7 +108,7 @@ export function scaleOf({ kind, config }: EvaluatorSpec): ScoreScale | undefined
         ? lower(continuous(0, 1))
         : higher(continuous(0, 1));
     case 'llm_judge':
-      return higher(judgeScale(config.score));
+      return { ...higher(judgeScale(config.score)), hasFixedDirection: false };
     case 'exact_match':
     case 'contains':
     case 'forbidden_phrases':
@@ -137,6 +140,14 @@ function judgeScale(score: JudgeScore): FeedbackConfigDefinition {
 /** Why scores of this scale would be refused under a key that has a config already; undefined where none would be. */
 export function scaleProblem(scale: ScoreScale, existing: FeedbackConfig): Problem | undefined {
   const { definition } = scale;
+  if (scale.hasFixedDirection && scale.isLowerScoreBetter !== existing.isLowerScoreBetter) {
+    const better = (isLower: boolean): string => (isLower ? 'lower' : 'higher');
+    return problem(
+      'INVALID',
+      `Under the feedback key "${existing.key}" ${better(existing.isLowerScoreBetter)} scores are better; of this evaluator's the ${better(scale.isLowerScoreBetter)} ones are. Comparisons and gates would read them the wrong way round: use another key.`,
+      ['feedbackKey'],
+    );
+  }
   const refusal = problem(
     'INVALID',
     `The feedback key "${existing.key}" takes ${describeAllowed(existing)}; this evaluator gives ${describeAllowed(definition)}.`,

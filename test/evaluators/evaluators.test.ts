@@ -344,12 +344,43 @@ test('the scale of a new key follows from the kind', async () => {
   expect(await configOf('scale 5')).toBeUndefined();
   // A key that has a config keeps it, and has to allow the scores.
   await made({ feedbackKey: 'scale 2', kind: 'COST', config: {} });
-  await made({ feedbackKey: 'scale 2' });
-  const refused = await create({ name: nextName(), kind: 'LATENCY', feedbackKey: 'scale 1', config: {} });
+  const refused = await create({ name: nextName(), kind: 'LATENCY', feedbackKey: 'scale 4', config: {} });
   expect(refused).toMatchObject({ evaluator: null, errors: [{ code: 'INVALID', path: ['feedbackKey'] }] });
   expect(refused.errors[0]?.message).toBe(
-    'The feedback key "scale 1" takes a score from 0 to 1; this evaluator gives a score of at least 0.',
+    'The feedback key "scale 4" takes a score from 0 to 1; this evaluator gives a score of at least 0.',
   );
+});
+
+test('a key that is read the other way round is refused, whoever knows which way is better', async () => {
+  const message = (key: string, is: string, gives: string): string =>
+    `Under the feedback key "${key}" ${is} scores are better; of this evaluator's the ${gives} ones are. ` +
+    'Comparisons and gates would read them the wrong way round: use another key.';
+  const { id } = (await made({ feedbackKey: 'less', kind: 'LATENCY', config: {} })) as { id: string };
+  const similarity = await create({
+    name: nextName(),
+    kind: 'EDIT_DISTANCE',
+    feedbackKey: 'less',
+    config: { measure: 'similarity' },
+  });
+  const inverted = { code: 'INVALID', message: message('less', 'lower', 'higher'), path: ['feedbackKey'] };
+  expect(similarity).toMatchObject({ evaluator: null, errors: [inverted] });
+  // The same evaluator may turn round, too: seconds become "within the limit".
+  expect(await update(id, { config: { maxSeconds: 2 } })).toMatchObject({
+    evaluator: null,
+    errors: [inverted],
+  });
+  await made({ feedbackKey: 'less', kind: 'EDIT_DISTANCE', config: { measure: 'distance' } });
+  await made({ feedbackKey: 'less', kind: 'CODE', config: { code: 'const evaluate = () => 1' } });
+  await made({ feedbackKey: 'more' });
+  const distance = await create({
+    name: nextName(),
+    kind: 'EDIT_DISTANCE',
+    feedbackKey: 'more',
+    config: { measure: 'distance' },
+  });
+  expect(distance.errors).toEqual([
+    { code: 'INVALID', message: message('more', 'higher', 'lower'), path: ['feedbackKey'] },
+  ]);
 });
 
 test('the secret of a webhook is told to whoever makes it, and stays the same', async () => {

@@ -195,6 +195,12 @@ export interface EvaluatorRuntime {
   /** NOT_APPLICABLE for kinds that look at one run. */
   compare(evaluator: EvaluatorVersion, pair: PairSubject, context: EvaluationContext): Promise<PairOutcome>;
 
+  /**
+   * All that an evaluation of this subject would be made from, beside version and seed: equal material gives an equal
+   * evaluation. Undefined where that cannot be said, of kinds that are given what was measured, and where others answer.
+   */
+  materialOf(evaluator: EvaluatorVersion, subject: EvaluationSubject): JsonValue | undefined;
+
   /** Whether the subject should come with `steps`: reading a whole trace is not free. */
   needsSteps(evaluator: EvaluatorVersion): boolean;
 }

@@ -2,6 +2,7 @@
  * Runs evaluator versions: reads the stored config, hands the subject to the kind, and turns everything a kind
  * cannot do into an error with a code. Faults of ours (a bug, a lost database) are thrown.
  */
+import type { JsonValue } from '../ingest/run-event.js';
 import { failed, problem, type Result } from '../platform/result.js';
 import type {
   EvaluationContext,
@@ -14,8 +15,8 @@ import type {
   PairOutcome,
   PairSubject,
 } from './evaluation.js';
-import { isEvaluatorKind, parseConfig, type EvaluatorSpec } from './evaluator-config.js';
-import { judge, type JudgeDeps } from './judge.js';
+import { isEvaluatorKind, parseConfig, type EvaluatorKind, type EvaluatorSpec } from './evaluator-config.js';
+import { judge, judgeMaterial, type JudgeDeps } from './judge.js';
 import { mentions } from './judge-template.js';
 import { comparePair } from './pairwise.js';
 import { NotApplicable } from './pick.js';
@@ -71,6 +72,20 @@ export class KindRuntime implements EvaluatorRuntime {
     });
   }
 
+  materialOf(evaluator: EvaluatorVersion, subject: EvaluationSubject): JsonValue | undefined {
+    try {
+      const spec = this.#specOf(evaluator);
+      if (UNREPEATABLE.has(spec.kind)) return undefined;
+      if (spec.kind === 'llm_judge') return judgeMaterial(spec.config, subject);
+      const steps = subject.steps?.map(({ name, runType, inputs }) => [name, runType, inputs]);
+      return [subject.run.outputs, subject.example?.reference ?? null, steps ?? null];
+    } catch (error) {
+      // It will be said when it is evaluated.
+      if (error instanceof NotApplicable) return undefined;
+      throw error;
+    }
+  }
+
   needsSteps(evaluator: EvaluatorVersion): boolean {
     const parsed = readSpec(evaluator);
     if (!parsed.ok) return false;
@@ -106,6 +121,12 @@ export class KindRuntime implements EvaluatorRuntime {
     return { kind: 'scored', scores: [score], judgeRunIds: [], cost: null };
   }
 }
+
+/**
+ * Kinds that look at what differs between two runs with the same output, as code does that is given the whole run, and
+ * those behind which others answer.
+ */
+const UNREPEATABLE: ReadonlySet<EvaluatorKind> = new Set(['latency', 'cost', 'code', 'webhook', 'pairwise']);
 
 type RuleSpec = Exclude<EvaluatorSpec, { kind: 'llm_judge' | 'code' | 'webhook' | 'pairwise' }>;
 

@@ -189,6 +189,21 @@ export async function judge(
 const JUDGE_TASK =
   'You are a judge. Judge the output of an application by the criteria in the messages, and answer with JSON of the required form only.';
 
+/** Stands for the fence, which differs from call to call; no stored text holds it. */
+const NO_FENCE = '\u0000';
+
+/**
+ * Exactly what a judge is shown of a subject: its messages with everything filled in.
+ * @throws NotApplicable where they ask for what is not there.
+ */
+export function judgeMaterial(config: ConfigOf<'llm_judge'>, subject: EvaluationSubject): JsonValue {
+  const shown = renderMessages(config.messages, judgeValues(config, subject), {
+    fence: NO_FENCE,
+    task: JUDGE_TASK,
+  });
+  return shown.map(({ role, content }) => [role, content]);
+}
+
 function judgeValues(
   config: ConfigOf<'llm_judge'>,
   { run, example, steps }: EvaluationSubject,

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { JsonValue } from '../ingest/run-event.js';
 import { canonicalJson } from '../platform/canonical-json.js';
-import type { EvaluationSubject, Score, Spread } from '../evaluators/evaluation.js';
+import type { Score, Spread } from '../evaluators/evaluation.js';
 
 /** The output of a target that was called. */
 export interface CachedOutput {
@@ -38,32 +38,16 @@ export function outputKey(from: {
 }
 
 export function evaluationKey(from: {
+  /** Keeps examples that look alike independent of each other. */
   readonly exampleHash: string;
-  readonly subject: EvaluationSubject;
+  /** EvaluatorRuntime.materialOf. */
+  readonly material: JsonValue;
   readonly configHash: string;
   /** Of the judge's provider, where there is a judge. */
   readonly endpoint: string | undefined;
   readonly seed: string;
   readonly repetition: number;
 }): Buffer {
-  const { inputs, outputs, error } = from.subject.run;
-  // Steps as they are without their ids: those differ from run to run.
-  const steps: JsonValue =
-    from.subject.steps?.map((step) => [step.name, step.runType, step.inputs, step.outputs, step.error]) ??
-    null;
-  return digest(
-    'evaluation',
-    from.exampleHash,
-    [inputs, outputs, error, steps],
-    from.configHash,
-    from.endpoint ?? null,
-    from.seed,
-    from.repetition,
-  );
+  const { exampleHash, material, configHash, endpoint = null, seed, repetition } = from;
+  return digest('evaluation', exampleHash, material, configHash, endpoint, seed, repetition);
 }
-
-/** Kinds that look at what differs between two runs with the same output. */
-const MEASURED: ReadonlySet<string> = new Set(['latency', 'cost', 'webhook']);
-
-/** Whether an evaluation can be the same as an earlier one: not of what is measured, nor where others answer. */
-export const isReusable = (kind: string): boolean => !MEASURED.has(kind);

@@ -21,7 +21,7 @@ import { appendFeed, FEED_TOPIC } from '../live/feed.js';
 import { JUDGE_PROJECT, ORIGIN_KEY } from '../runs/run-origin.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
 import type pg from 'pg';
-import { evaluationKey, isReusable, outputKey } from './evaluation-cache.js';
+import { evaluationKey, outputKey } from './evaluation-cache.js';
 import type { CachedEvaluation, CachedOutput } from './evaluation-cache.js';
 import { ExecutionStore } from './execution.store.js';
 import type { ExecutionRecord } from './execution.store.js';
@@ -505,16 +505,21 @@ class Lane {
     const prepared = results.map(({ repetition }, index) => {
       const version = versions[index];
       const found = subjects[index];
-      const reusable = useCache && version !== undefined && found !== undefined && isReusable(version.kind);
-      const key = reusable
-        ? evaluationKey({
-            ...found,
-            configHash: version.configHash,
-            endpoint: this.#judgeAt(version),
-            seed,
-            repetition,
-          })
-        : undefined;
+      const material =
+        useCache && version !== undefined && found !== undefined
+          ? this.#deps.evaluators.materialOf(version, found.subject)
+          : undefined;
+      const key =
+        material === undefined || version === undefined || found === undefined
+          ? undefined
+          : evaluationKey({
+              exampleHash: found.exampleHash,
+              material,
+              configHash: version.configHash,
+              endpoint: this.#judgeAt(version),
+              seed,
+              repetition,
+            });
       return { version, subject: found?.subject, key };
     });
     const keys = prepared.flatMap(({ key }) => key ?? []);

@@ -3,6 +3,7 @@
  * experiment, an automation rule, a person trying an evaluator out) and the kinds of evaluators. Pure.
  */
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
+import type { MaySpend } from '../models/model-call.js';
 
 /** What is to be judged. `outputs` is what the application made, `reference` what it should have made. */
 export interface EvaluationSubject {
@@ -176,8 +177,8 @@ export interface EvaluationContext {
   readonly signal: AbortSignal;
   /** What the cost of its model calls counts for, such as an experiment's id (see ModelCallContext). */
   readonly ownerId?: string;
-  /** Asked before every paid call; false: the spend cap is reached. */
-  readonly maySpend?: () => Promise<boolean>;
+  /** Asked before every paid call. */
+  readonly maySpend?: MaySpend;
 }
 
 /**

@@ -42,6 +42,20 @@ const OPEN_UNITS = `(exists (
 const GROWTH = '(select coalesce(sum(growth), 0) from unnest($3::numeric[]) growth)';
 const CAPPED = `(case when e.state = 'running' and e.spend + ${GROWTH} >= e.spend_cap then ${OPEN_UNITS} else false end)`;
 
+/** Calls that were answered without a price, or without a word on their tokens. */
+const HAS_UNKNOWN_COST = `exists (
+    select from model_calls c
+    where c.workspace_id = e.workspace_id and c.owner_id = e.experiment_id and c.cost is null
+      and c.state in ('answered', 'failed'))`;
+const BLIND = `(case when e.state = 'running' and e.spend_cap is not null and ${HAS_UNKNOWN_COST} then ${OPEN_UNITS} else false end)`;
+
+export interface Budget {
+  readonly isCapped: boolean;
+  readonly reached: boolean;
+  /** Whether a call was paid for at a price that is not known. */
+  readonly hasUnknownCost: boolean;
+}
+
 export class ExecutionStore {
   /** False where the experiment has an execution, such as one that was begun at the same time. */
   async insert(tx: Queryable, scope: WorkspaceScope, execution: NewExecution, now: Date): Promise<boolean> {
@@ -172,22 +186,22 @@ export class ExecutionStore {
     );
   }
 
-  /** `cap` null: there is none. */
-  async budget(
-    db: Queryable,
-    scope: WorkspaceScope,
-    experimentId: string,
-  ): Promise<{ readonly reached: boolean }> {
-    const { rows } = await db.query<{ reached: boolean }>(
+  /** What is not there may not spend anything. */
+  async budget(db: Queryable, scope: WorkspaceScope, experimentId: string): Promise<Budget> {
+    const { rows } = await db.query<{ isCapped: boolean; reached: boolean; hasUnknownCost: boolean }>(
       `/* experiments.budget */
-      select coalesce(spend >= spend_cap, false) as reached
-      from experiment_executions where workspace_id = $1 and experiment_id = $2 limit 1`,
+      select e.spend_cap is not null as "isCapped", coalesce(e.spend >= e.spend_cap, false) as reached,
+        ${HAS_UNKNOWN_COST} as "hasUnknownCost"
+      from experiment_executions e where e.workspace_id = $1 and e.experiment_id = $2 limit 1`,
       [scope.workspaceId, experimentId],
     );
-    return { reached: rows[0]?.reached ?? true };
+    return rows[0] ?? { isCapped: true, reached: true, hasUnknownCost: false };
   }
 
-  /** Adds to the spend; at the cap what is left of the experiment is paused. Returns its state then. */
+  /**
+   * Adds to the spend. At the cap, and where a cap cannot be kept because the cost of a call is not known, what is left of
+   * the experiment is paused. Returns its state then.
+   */
   async spend(
     tx: Queryable,
     scope: WorkspaceScope,
@@ -198,8 +212,9 @@ export class ExecutionStore {
       `/* experiments.spend */
       update experiment_executions e
       set spend = e.spend + ${GROWTH}, revision = e.revision + 1,
-        state = case when ${CAPPED} then 'paused' else e.state end,
+        state = case when ${CAPPED} or ${BLIND} then 'paused' else e.state end,
         state_reason = case when ${CAPPED} then 'The spend cap of $' || trim_scale(e.spend_cap) || ' is reached.'
+          when ${BLIND} then 'The cost of a call is not known: the spend cap of $' || trim_scale(e.spend_cap) || ' cannot be kept.'
           else e.state_reason end
       where e.workspace_id = $1 and e.experiment_id = $2
       returning e.state`,

@@ -2,9 +2,11 @@
 import type pg from 'pg';
 import { v5 } from 'uuid';
 import type { DatasetService } from '../datasets/dataset.service.js';
+import type { EvaluatorVersion } from '../evaluators/evaluation.js';
 import type { EvaluatorService } from '../evaluators/evaluator.service.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import { appendFeed, FEED_TOPIC } from '../live/feed.js';
+import { hasPrice } from '../models/model-provider.js';
 import type { ModelProviderService } from '../models/model-provider.service.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
@@ -32,12 +34,13 @@ import { ExecutionStore } from './execution.store.js';
 import type { NewExecution } from './execution.store.js';
 import { targetBinding } from './target-caller.js';
 import { isObject, targetHash } from './target.js';
+import type { Target } from './target.js';
 
 export interface ExperimentControlDeps {
   readonly pool: pg.Pool;
   readonly queue: JobQueue;
   readonly datasets: Pick<DatasetService, 'findDataset' | 'resolve'>;
-  readonly evaluators: Pick<EvaluatorService, 'resolve'>;
+  readonly evaluators: Pick<EvaluatorService, 'resolve' | 'findVersionsOf'>;
   readonly providers: Pick<ModelProviderService, 'find'>;
   readonly outbound: Pick<OutboundClient, 'urlProblem'>;
   readonly vault: Pick<Vault, 'seal'>;
@@ -59,6 +62,9 @@ interface Prepared {
       }
     | undefined;
 }
+
+const UNKNOWN_COST =
+  'The cost of a call it made is not known, so no cap can be kept: take the cap away to go on.';
 
 const SCHEDULED = '0a4f3b1e-6f0c-4f1c-8a56-0a3f7f5f7a21';
 
@@ -152,15 +158,58 @@ export class ExperimentControlService {
     if (typeof spendCap === 'string' && !(Number(spendCap) > 0)) {
       return failed(problem('INVALID', 'A spend cap is above zero.', ['spendCap']));
     }
+    const unpriced = await this.#unpricedIn(principal, id);
     return this.#change(principal, id, async (tx, scope) => {
       if (spendCap !== undefined) await this.#executions.setSpendCap(tx, scope, id, spendCap);
-      if ((await this.#executions.budget(tx, scope, id)).reached) {
-        return problem('NOT_ALLOWED', 'Its spend cap is reached: raise it to go on.', ['spendCap']);
+      const budget = await this.#executions.budget(tx, scope, id);
+      if (budget.isCapped) {
+        if (budget.reached) {
+          return problem('NOT_ALLOWED', 'Its spend cap is reached: raise it to go on.', ['spendCap']);
+        }
+        if (budget.hasUnknownCost) return problem('NOT_ALLOWED', UNKNOWN_COST, ['spendCap']);
+        if (unpriced !== undefined) return unpriced;
       }
       if (!(await this.#executions.move(tx, scope, id, { from: ['paused'], to: 'running' }))) return false;
       await this.#enqueue(tx, scope, id);
       return true;
     });
+  }
+
+  /** Of an execution that is there; undefined where all its models have a price. */
+  async #unpricedIn(principal: Principal, id: string): Promise<Problem | undefined> {
+    const record = await this.#executions.find(this.#deps.pool, requireScope(principal, 'write'), id);
+    if (record === undefined) return undefined;
+    const versions = await this.#deps.evaluators.findVersionsOf(principal, record.evaluatorVersionIds);
+    return this.#unpriced(principal, record.target, versions);
+  }
+
+  /** A cap over calls of unknown cost is none. */
+  async #unpriced(
+    principal: Principal,
+    target: Target,
+    versions: readonly EvaluatorVersion[],
+  ): Promise<Problem | undefined> {
+    const asked = [
+      ...(target.kind === 'model' ? [target] : []),
+      ...versions.flatMap(({ config: { providerId, model } }) =>
+        typeof providerId === 'string' && typeof model === 'string' ? [{ providerId, model }] : [],
+      ),
+    ].map(({ providerId, model }) => ({ providerId: providerId.toLowerCase(), model }));
+    if (asked.length === 0) return undefined;
+    const ids = [...new Set(asked.map(({ providerId }) => providerId))];
+    const providers = await this.#deps.providers.find(principal, ids);
+    const unpriced = asked.find(({ providerId, model }) => {
+      const provider = providers.find(({ uuid }) => uuid === providerId);
+      return provider !== undefined && !hasPrice(provider, model);
+    });
+    return (
+      unpriced &&
+      problem(
+        'NOT_ALLOWED',
+        `The provider has no price for the model "${unpriced.model}": a spend cap cannot be kept. Set the price, or leave the cap away.`,
+        ['spendCap'],
+      )
+    );
   }
 
   /** What is under way is called off. What was done by then stays. */
@@ -273,6 +322,10 @@ export class ExperimentControlService {
   async #prepare(principal: Principal, start: ExperimentStart, id: string): Promise<Result<Prepared>> {
     const versions = await this.#deps.evaluators.resolve(principal, start.evaluators);
     if (!versions.ok) return failed(...versions.problems.map(within('evaluators')));
+    if (start.spendCap !== null) {
+      const unpriced = await this.#unpriced(principal, start.target, versions.value);
+      if (unpriced !== undefined) return failed(unpriced);
+    }
     const evaluatorVersionIds = [...new Set(versions.value.map(({ uuid }) => uuid))];
     const place =
       start.target.kind === 'runs'

@@ -10,6 +10,7 @@ import type { RunSink } from '../ingest/intake.js';
 import { payloadFromText } from '../ingest/payload.js';
 import type { JsonObject, RunEvent } from '../ingest/run-event.js';
 import type { Example } from '../datasets/dataset.js';
+import type { PlannedCall } from '../models/model-call.js';
 import type { ModelProviderService } from '../models/model-provider.service.js';
 import type { Clock } from '../platform/clock.js';
 import { isTransient, transaction } from '../platform/db.js';
@@ -24,7 +25,7 @@ import type pg from 'pg';
 import { evaluationKey, outputKey } from './evaluation-cache.js';
 import type { CachedEvaluation, CachedOutput } from './evaluation-cache.js';
 import { ExecutionStore } from './execution.store.js';
-import type { ExecutionRecord } from './execution.store.js';
+import type { Budget, ExecutionRecord } from './execution.store.js';
 import { SubjectStore } from './subject.store.js';
 import type { TargetAnswer, TargetCaller } from './target-caller.js';
 import { isReusableTarget } from './target.js';
@@ -136,7 +137,7 @@ class Lane {
   #freeSince = 0;
   #lookForLostAt = 0;
   #budgetAt = Number.NEGATIVE_INFINITY;
-  #mayStillSpend: Promise<boolean> = Promise.resolve(true);
+  #budget: Promise<Budget> = Promise.resolve({ isCapped: false, reached: false, hasUnknownCost: false });
   /** A fault that ends the lane, such as a database that went away. */
   #fault: unknown;
 
@@ -418,7 +419,7 @@ class Lane {
       run: { runId: unit.runId, traceId: unit.runId, dottedOrder: placeOf(unit.runId) },
       deadlineMs,
       signal,
-      maySpend: () => this.#maySpend(),
+      maySpend: (planned) => this.#maySpend(planned),
     });
   }
 
@@ -565,7 +566,7 @@ class Lane {
       ownerId: this.#execution.experimentId,
       seed: seedOf(this.#execution.seed, unit),
       signal,
-      maySpend: () => this.#maySpend(),
+      maySpend: (planned) => this.#maySpend(planned),
     });
     return this.#evaluated(unit, version, outcome, id, key);
   }
@@ -655,16 +656,29 @@ class Lane {
   }
 
   /** Asked before every paid call; what it answered a quarter of a second ago is good enough. */
-  #maySpend(): Promise<boolean> {
+  async #maySpend({ hasPrice }: PlannedCall): Promise<boolean> {
     const now = performance.now();
+    const { scope, experimentId } = this.#options;
     if (now - this.#budgetAt > 250) {
       this.#budgetAt = now;
-      const { scope, experimentId } = this.#options;
-      this.#mayStillSpend = this.#executions
-        .budget(this.#deps.pool, scope, experimentId)
-        .then(({ reached }) => !reached);
+      this.#budget = this.#executions.budget(this.#deps.pool, scope, experimentId);
     }
-    return this.#mayStillSpend;
+    const { isCapped, reached, hasUnknownCost } = await this.#budget;
+    if (!isCapped) return true;
+    if (!reached && hasPrice && !hasUnknownCost) return true;
+    if (!hasPrice)
+      {await this.#pause('There is no price for one of its models: its spend cap cannot be kept.');}
+    return false;
+  }
+
+  async #pause(reason: string): Promise<void> {
+    const { pool, doorbell } = this.#deps;
+    const { scope, experimentId } = this.#options;
+    await transaction(pool, async (tx) => {
+      await this.#executions.move(tx, scope, experimentId, { from: ['running'], to: 'paused', reason });
+      await appendFeed(tx, scope.workspaceId, [experimentId], [['x', 0, experimentId, experimentId]]);
+    });
+    doorbell.ring(FEED_TOPIC);
   }
 
   async #renew(): Promise<void> {

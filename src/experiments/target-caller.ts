@@ -2,7 +2,7 @@
 import type { Example } from '../datasets/dataset.js';
 import { pick } from '../evaluators/pick.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
-import type { ModelClient } from '../models/model-call.js';
+import type { MaySpend, ModelClient } from '../models/model-call.js';
 import type { Clock } from '../platform/clock.js';
 import { OutboundError } from '../platform/outbound.js';
 import type { OutboundClient, OutboundResponse } from '../platform/outbound.js';
@@ -23,7 +23,7 @@ export interface TargetCall {
   /** For one attempt, once it has begun. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
-  readonly maySpend: () => Promise<boolean>;
+  readonly maySpend: MaySpend;
 }
 
 /** Times are microseconds since the epoch, of the attempt that counts; null where the answer was known before. */
@@ -148,8 +148,8 @@ export class TargetCaller {
         },
         signal: attempt.signal,
         // Asked right before each request, after every wait in line: there the time of the target begins.
-        maySpend: async () => {
-          const allowed = await call.maySpend();
+        maySpend: async (planned) => {
+          const allowed = await call.maySpend(planned);
           if (allowed) attempt.begin();
           return allowed;
         },

@@ -52,6 +52,15 @@ export type ModelOutcome =
       readonly runId: string;
     };
 
+/** What is known of a request before it is sent. */
+export interface PlannedCall {
+  /** Whether the provider has a price for the model. */
+  readonly hasPrice: boolean;
+}
+
+/** False: it must not be sent, because a spend cap is reached or cannot be kept. */
+export type MaySpend = (call: PlannedCall) => Promise<boolean>;
+
 export interface ModelCallContext {
   readonly workspaceId: string;
   /**
@@ -77,8 +86,8 @@ export interface ModelCallContext {
     readonly runId?: string;
   };
   readonly signal: AbortSignal;
-  /** Asked before every request to the provider; false: the spend cap is reached. */
-  readonly maySpend?: () => Promise<boolean>;
+  /** Asked before every request to the provider. */
+  readonly maySpend?: MaySpend;
 }
 
 /**

@@ -32,7 +32,7 @@ import type {
   ModelRequest,
 } from './model-call.js';
 import type { CallKey, CallRecord, Claim, ModelCallStore } from './model-call.store.js';
-import { costOf } from './model-provider.js';
+import { costOf, hasPrice } from './model-provider.js';
 import type { CallableProvider, ModelProviderService } from './model-provider.service.js';
 import { callRun, callRunId } from './model-run.js';
 import type { CallTrace } from './model-run.js';
@@ -216,8 +216,9 @@ export class RecordingModelClient implements ModelClient {
       return { ...failure('RATE_LIMITED', message, true), retryAfterMs: entry.retryAfterMs };
     }
     try {
-      if (context.maySpend !== undefined && !(await context.maySpend())) {
-        return failure('SPEND_CAP', 'The spend cap is reached.', false);
+      const planned = { hasPrice: hasPrice(provider, request.model) };
+      if (context.maySpend !== undefined && !(await context.maySpend(planned))) {
+        return failure('SPEND_CAP', 'The spend cap is reached, or cannot be kept.', false);
       }
       execution.attempts += 1;
       execution.startedMs ??= clock.now().getTime();

@@ -194,13 +194,19 @@ export interface CallCost {
   readonly total: string;
 }
 
+const priceOf = (prices: readonly ModelPrice[], model: string): ModelPrice | undefined =>
+  prices.find((known) => known.model === model) ?? prices.find((known) => known.model === '*');
+
+export const hasPrice = ({ prices }: Pick<ModelProvider, 'prices'>, model: string): boolean =>
+  priceOf(prices, model) !== undefined;
+
 /** What a call cost; null where the provider has no price for the model. Exact: no number of it is ever a double. */
 export function costOf(
   prices: readonly ModelPrice[],
   model: string,
   { promptTokens, completionTokens }: TokenCounts,
 ): CallCost | null {
-  const price = prices.find((known) => known.model === model) ?? prices.find((known) => known.model === '*');
+  const price = priceOf(prices, model);
   if (price === undefined) return null;
   const prompt = BigInt(promptTokens) * millionths(price.input);
   const completion = BigInt(completionTokens) * millionths(price.output);

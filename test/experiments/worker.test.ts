@@ -407,6 +407,58 @@ test('the spend cap pauses with a reason, a higher one goes on, and cancelling e
   await expect(steer(harness, 'resumeExperiment', { id })).rejects.toThrow('CONFLICT');
 }, 60_000);
 
+test('a spend cap needs prices, and a call of unknown cost stops what it cannot bound', async () => {
+  const url = `http://127.0.0.1:${(address.address() as AddressInfo).port}/v1`;
+  const silent = await addProvider(harness, url, { name: 'silent', secret: null, prices: [] });
+  const capped = { datasetId, concurrency: 1, useCache: false, spendCap: '5' };
+  const refusal = (name: string): string => `The provider has no price for the model \\"${name}\\"`;
+  const target = prompt({ providerId: silent, model: 'mute' });
+  await expect(startExperiment(harness, { ...capped, target, evaluators: [] })).rejects.toThrow(
+    refusal('mute'),
+  );
+  await addEvaluator(harness, 'unpriced', 'LLM_JUDGE', judgeConfig(silent));
+  await expect(
+    startExperiment(harness, { ...capped, target: prompt(), evaluators: [{ name: 'unpriced' }] }),
+  ).rejects.toThrow(refusal('judge'));
+
+  const setPrices = (prices: object[]): Promise<unknown> =>
+    ask(
+      harness,
+      'mutation ($input: UpdateModelProviderInput!) { updateModelProvider(input: $input) { errors { message } } }',
+      { input: { id: silent, patch: { prices } } },
+    );
+  await setPrices([{ model: '*', inputPerMillion: '1', outputPerMillion: '1' }]);
+  let asked = 0;
+  let meanwhile = async (): Promise<unknown> => undefined;
+  answer = (request, response) => {
+    request.resume().on('end', () => {
+      asked += 1;
+      const choices = [{ index: 0, message: { role: 'assistant', content: '1' }, finish_reason: 'stop' }];
+      const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
+      const body = { id: 'x', object: 'chat.completion', created: 1, model: 'mute', choices };
+      // The first experiment is told nothing of what it used.
+      void meanwhile().then(() => response.end(JSON.stringify(asked === 1 ? body : { ...body, usage })));
+    });
+  };
+  const id = await startExperiment(harness, { ...capped, target, evaluators: [] });
+  const paused = await untilState(harness, id, 'PAUSED');
+  expect(paused.stateReason).toBe('The cost of a call is not known: the spend cap of $5 cannot be kept.');
+  expect(paused.progress.rows).toMatchObject({ done: 1, pending: 5 });
+  await expect(steer(harness, 'resumeExperiment', { id, spendCap: '9' })).rejects.toThrow('is not known');
+  await steer(harness, 'resumeExperiment', { id, spendCap: null });
+  expect((await untilState(harness, id, 'COMPLETED')).progress.rows).toMatchObject({ done: 6 });
+
+  // A price that goes away while it runs: nothing is asked without one.
+  const before = asked;
+  meanwhile = () => setPrices([]);
+  const other = await startExperiment(harness, { ...capped, target, evaluators: [] });
+  const stopped = await untilState(harness, other, 'PAUSED');
+  expect(stopped.stateReason).toBe('There is no price for one of its models: its spend cap cannot be kept.');
+  expect(stopped.progress.rows).toMatchObject({ done: 1, pending: 5 });
+  expect(asked).toBe(before + 1);
+  await expect(steer(harness, 'resumeExperiment', { id: other })).rejects.toThrow(refusal('mute'));
+}, 60_000);
+
 test('followers are told of every step, and resume without loss', async () => {
   const id = await startExperiment(harness, {
     datasetId,

@@ -22,8 +22,8 @@ export interface ScoreTable {
   readonly reused: readonly boolean[];
   /** By metric, a number per row; NaN where the row has none. */
   readonly columns: Readonly<Record<string, Float64Array>>;
-  /** By metric: evaluations that failed. They are in no mean. */
-  readonly errors: Readonly<Record<string, number>>;
+  /** By metric: the example of each evaluation that failed. They are in no mean. */
+  readonly errors: Readonly<Record<string, readonly string[]>>;
   /** By metric: mean standard deviation between repeats of a judge; absent where nothing was repeated. */
   readonly judgeDeviation: Readonly<Record<string, number>>;
 }
@@ -70,6 +70,8 @@ export const DEFAULTS = {
 export interface CompareInput {
   readonly baseline: ScoreTable;
   readonly candidates: readonly ScoreTable[];
+  /** Of each candidate, examples that differ between the dataset version it answered and the baseline's. */
+  readonly changed?: readonly ReadonlySet<string>[];
   readonly metrics: readonly Metric[];
   readonly slices: readonly Slice[];
   readonly options: CompareOptions;
@@ -89,6 +91,8 @@ export interface MetricComparison {
   readonly pairs: number;
   /** Examples left out because both sides are one and the same run, taken from the cache. */
   readonly sharedPairs: number;
+  /** Examples left out because they were not the same in the dataset versions of both sides. */
+  readonly changedExamples: number;
   /** Examples only one side has a score for. */
   readonly unpaired: { readonly baseline: number; readonly candidate: number };
   readonly baselineMean: number | null;
@@ -123,21 +127,33 @@ export interface MetricComparison {
 export function compare({
   baseline,
   candidates,
+  changed = [],
   metrics,
   slices,
   options,
 }: CompareInput): MetricComparison[] {
-  const found = candidates.flatMap((candidate) =>
+  const found = candidates.flatMap((candidate, place) =>
     metrics.flatMap((metric) => {
       const before = clusters(baseline, metric.key);
       const after = clusters(candidate, metric.key);
       return [null, ...slices].map((slice) =>
-        compareMetric({ baseline, candidate, metric, slice, before, after, options }),
+        compareMetric({
+          baseline,
+          candidate,
+          metric,
+          slice,
+          before,
+          after,
+          changed: changed[place] ?? NONE,
+          options,
+        }),
       );
     }),
   );
   return conclude(found, options);
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 /** Corrects the p-values of a family of questions and gives each its verdict. */
 export function conclude(
@@ -207,12 +223,13 @@ interface Question {
   readonly slice: Slice | null;
   readonly before: ReadonlyMap<string, Cluster>;
   readonly after: ReadonlyMap<string, Cluster>;
+  readonly changed: ReadonlySet<string>;
   readonly options: CompareOptions;
 }
 
 function compareMetric(question: Question): MetricComparison {
   const { baseline, candidate, metric, slice, options } = question;
-  const { exampleIds, first, second, sharedPairs, unpaired, repeated } = pair(question);
+  const { exampleIds, first, second, sharedPairs, changedExamples, unpaired, repeated } = pair(question);
   const pairs = exampleIds.length;
   const differences = second.map((value, index) => value - (first[index] ?? 0));
   const baselineMean = pairs === 0 ? null : mean(first);
@@ -240,6 +257,7 @@ function compareMetric(question: Question): MetricComparison {
     verdict: 'INSUFFICIENT_DATA',
     pairs,
     sharedPairs,
+    changedExamples,
     unpaired,
     baselineMean,
     candidateMean,
@@ -255,7 +273,10 @@ function compareMetric(question: Question): MetricComparison {
     isEquivalent: interval !== null && interval.lower > -threshold && interval.upper < threshold,
     ...moved,
     rows: { baseline: countRows(question.before, slice), candidate: countRows(question.after, slice) },
-    errors: { baseline: baseline.errors[metric.key] ?? 0, candidate: candidate.errors[metric.key] ?? 0 },
+    errors: {
+      baseline: countErrors(baseline, metric.key, slice),
+      candidate: countErrors(candidate, metric.key, slice),
+    },
     judgeDeviation: {
       baseline: baseline.judgeDeviation[metric.key] ?? null,
       candidate: candidate.judgeDeviation[metric.key] ?? null,
@@ -264,10 +285,11 @@ function compareMetric(question: Question): MetricComparison {
 }
 
 /** The examples both have a score for, in the order of their ids so that the answer does not depend on the rows'. */
-function pair({ before, after, slice }: Question) {
+function pair({ before, after, changed, slice }: Question) {
   const within = (exampleId: string): boolean => slice === null || slice.exampleIds.has(exampleId);
   const both: { exampleId: string; first: number; second: number }[] = [];
   let sharedPairs = 0;
+  let changedExamples = 0;
   let repeated = false;
   let onlyBaseline = 0;
   for (const [exampleId, old] of before) {
@@ -275,6 +297,8 @@ function pair({ before, after, slice }: Question) {
     const fresh = after.get(exampleId);
     if (fresh === undefined) {
       onlyBaseline += 1;
+    } else if (changed.has(exampleId)) {
+      changedExamples += 1;
     } else if (isShared(old, fresh)) {
       sharedPairs += 1;
     } else {
@@ -290,6 +314,7 @@ function pair({ before, after, slice }: Question) {
     first: Float64Array.from(both, ({ first }) => first),
     second: Float64Array.from(both, ({ second }) => second),
     sharedPairs,
+    changedExamples,
     unpaired: { baseline: onlyBaseline, candidate: onlyCandidate },
     repeated,
   };
@@ -302,6 +327,10 @@ function countRows(found: ReadonlyMap<string, Cluster>, slice: Slice | null): nu
   }
   return count;
 }
+
+/** Of the evaluations of a metric, over all examples or one slice. */
+export const countErrors = ({ errors }: ScoreTable, metric: string, slice: Slice | null): number =>
+  (errors[metric] ?? []).filter((exampleId) => slice === null || slice.exampleIds.has(exampleId)).length;
 
 /** Whether every score of one side is a score of the other: nothing was measured anew. */
 const isShared = (old: Cluster, fresh: Cluster): boolean =>

@@ -108,11 +108,13 @@ export class ComparisonService {
     if (refs.length * (slices.length + 1) * candidates.length > MAX_QUESTIONS) {
       throw invalid('metrics', `Metrics, slices and candidates make more than ${MAX_QUESTIONS} questions.`);
     }
+    const changed = await this.changedSince(scope, datasetId, baselineId, candidateIds);
     const results = await this.onThread(
       'compare',
       {
         baseline: toScoreTable(baseline, refs),
         candidates: candidates.map((candidate) => toScoreTable(candidate, refs)),
+        changed,
         metrics: await this.metrics(principal, refs, settings),
         slices,
         options,
@@ -125,6 +127,15 @@ export class ComparisonService {
       ...[...unended]
         .filter((id) => !unfinished.has(id))
         .map((id) => `The client of experiment ${id} has not said that it has ended.`),
+      ...candidates.flatMap(({ experimentId, rows }, place) => {
+        const seen = new Set(rows.map(({ exampleId }) => exampleId));
+        const count = [...(changed[place] ?? [])].filter((id) => seen.has(id)).length;
+        return count === 0
+          ? []
+          : [
+              `${count} examples of experiment ${experimentId} are not those of the baseline any more: the dataset changed. They are left out.`,
+            ];
+      }),
       ...cut.map((key) => `"${key}" has more than 20 values; the largest slices are shown.`),
       ...[baseline, ...candidates]
         .filter(({ rows }) => rows.length === 0)
@@ -188,6 +199,27 @@ export class ComparisonService {
   /** On which of the experiments work goes on. */
   async unfinished(principal: Principal, experimentIds: readonly string[]): Promise<ReadonlySet<string>> {
     return (await this.deps.store.progress(requireScope(principal, 'read'), experimentIds)).unfinished;
+  }
+
+  /** Of each candidate, the examples that are not what the baseline was asked. */
+  private async changedSince(
+    scope: WorkspaceScope,
+    datasetId: string,
+    baselineId: string,
+    candidateIds: readonly string[],
+  ): Promise<ReadonlySet<string>[]> {
+    const { scores, store } = this.deps;
+    const pinned = await scores.versionOf(scope, baselineId);
+    const changed: ReadonlySet<string>[] = [];
+    for (const id of candidateIds) {
+      const other = await scores.versionOf(scope, id);
+      changed.push(
+        pinned === undefined || other === undefined
+          ? new Set()
+          : await store.changedExamples(scope, datasetId, [pinned, other]),
+      );
+    }
+    return changed;
   }
 
   private async commonDataset(

@@ -4,6 +4,8 @@ import type { WorkspaceScope } from '../tenancy/principal.js';
 import type { RowLabel } from './score-tables.js';
 
 const MAX_LABELS = 1_000_000;
+/** More examples than any dataset has. */
+const MAX_CHANGED = 10_000_000;
 
 export interface Progress {
   readonly unfinished: ReadonlySet<string>;
@@ -104,6 +106,29 @@ export class ComparisonStore {
       [scope.workspaceId, experimentIds, days],
     );
     return rows.map(({ id }) => id);
+  }
+
+  /** Examples whose inputs, outputs or metadata differ between two versions of a dataset, of those in both. */
+  async changedExamples(
+    scope: WorkspaceScope,
+    datasetId: string,
+    versions: readonly [number, number],
+  ): Promise<Set<string>> {
+    const [from, to] = versions;
+    if (from === to) return new Set();
+    const { rows } = await this.db.query<{ id: string }>(
+      `/* comparison.changed_examples */
+      select a.id
+      from examples a
+      join examples b on b.workspace_id = a.workspace_id and b.dataset_id = a.dataset_id and b.id = a.id
+      where a.workspace_id = $1 and a.dataset_id = $2
+        and a.since_version <= $3 and (a.until_version is null or a.until_version > $3)
+        and b.since_version <= $4 and (b.until_version is null or b.until_version > $4)
+        and a.since_version <> b.since_version and a.content_hash <> b.content_hash
+      limit ${MAX_CHANGED}`,
+      [scope.workspaceId, datasetId, from, to],
+    );
+    return new Set(rows.map(({ id }) => id));
   }
 
   /** The dataset each experiment is about. What is no experiment of the workspace is left out. */

@@ -149,6 +149,12 @@ export class MetricComparisonObject implements Omit<MetricComparison, 'candidate
   })
   sharedPairs!: number;
 
+  @Field(() => Int, {
+    description:
+      'Examples left out because they are not the same in the dataset versions that both sides answered.',
+  })
+  changedExamples!: number;
+
   @Field(() => BothSidesInt, { description: 'Examples only one side has a score for.' })
   unpaired!: MetricComparison['unpaired'];
 

@@ -3,7 +3,7 @@ import { meanInterval } from '../statistics/bootstrap.js';
 import type { Interval } from '../statistics/bootstrap.js';
 import { seedFrom, SeededRandom } from '../statistics/random.js';
 import { mean } from '../statistics/summary.js';
-import { clusters } from './compare.js';
+import { clusters, countErrors } from './compare.js';
 import type { ScoreTable, Slice } from './compare.js';
 
 export interface EstimateInput {
@@ -25,16 +25,15 @@ export interface MetricEstimate {
   readonly mean: number | null;
   /** Covers the true mean with 1 − alpha. */
   readonly interval: Interval | null;
-  /** Evaluations that failed, in all slices together. */
+  /** Evaluations that failed. */
   readonly errors: number;
-  /** Rows that have a score, in all slices together. */
+  /** Rows that have a score. */
   readonly rows: number;
 }
 
 export function estimate({ table, metrics, slices, alpha, seed }: EstimateInput): MetricEstimate[] {
   return metrics.flatMap((key) => {
     const found = [...clusters(table, key)].sort(([a], [b]) => (a < b ? -1 : 1));
-    const rows = found.reduce((count, [, cluster]) => count + cluster.count, 0);
     return [null, ...slices].map((slice): MetricEstimate => {
       const within = found.filter(([exampleId]) => slice === null || slice.exampleIds.has(exampleId));
       const values = Float64Array.from(within, ([, { sum, count }]) => sum / count);
@@ -48,8 +47,8 @@ export function estimate({ table, metrics, slices, alpha, seed }: EstimateInput)
         ownExamples: within.filter(([, { isOwn }]) => isOwn).length,
         mean: values.length === 0 ? null : mean(values),
         interval: values.length < 2 ? null : meanInterval(values, { level: 1 - alpha, random }),
-        errors: table.errors[key] ?? 0,
-        rows,
+        errors: countErrors(table, key, slice),
+        rows: within.reduce((count, [, cluster]) => count + cluster.count, 0),
       };
     });
   });

@@ -55,14 +55,13 @@ export function labelsOf(experiments: readonly LoadedExperiment[], key: string):
 export function toScoreTable(experiment: LoadedExperiment, metrics: readonly MetricRef[]): ScoreTable {
   const { rows, judgeDeviation } = experiment;
   const columns: Record<string, Float64Array> = {};
-  const errors: Record<string, number> = {};
+  const errors: Record<string, string[]> = {};
   for (const ref of metrics) {
     const valueOf = reader(experiment, ref);
     columns[metricName(ref)] = Float64Array.from(rows, (row) => valueOf(row) ?? Number.NaN);
     if (ref.source !== 'run') {
-      errors[metricName(ref)] = rows.reduce(
-        (count, row) => count + (row.failedKeys.includes(ref.key) ? 1 : 0),
-        0,
+      errors[metricName(ref)] = rows.flatMap(({ exampleId, failedKeys }) =>
+        failedKeys.includes(ref.key) ? [exampleId] : [],
       );
     }
   }

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { v5 } from 'uuid';
 import type { DatasetService } from '../datasets/dataset.service.js';
+import type { StoredVersion } from '../evaluators/evaluator.js';
 import type { EvaluatorVersion } from '../evaluators/evaluation.js';
 import type { EvaluatorService } from '../evaluators/evaluator.service.js';
 import type { JsonObject } from '../ingest/run-event.js';
@@ -93,8 +94,8 @@ export class ExperimentControlService {
       const message = 'Runs that are there do not come again: score them once.';
       return failed(problem('NOT_ALLOWED', message, ['experiment', 'target']));
     }
-    const evaluators = await this.#deps.evaluators.resolve(principal, start.value.evaluators);
-    if (!evaluators.ok) return failed(...evaluators.problems.map(within('evaluators')));
+    const evaluators = await this.#versionsOf(principal, start.value);
+    if (!evaluators.ok) return evaluators;
     return ok(JSON.parse(JSON.stringify(start.value)) as JsonObject);
   }
 
@@ -319,9 +320,20 @@ export class ExperimentControlService {
     return problems;
   }
 
-  async #prepare(principal: Principal, start: ExperimentStart, id: string): Promise<Result<Prepared>> {
-    const versions = await this.#deps.evaluators.resolve(principal, start.evaluators);
+  async #versionsOf(principal: Principal, { evaluators }: ExperimentStart): Promise<Result<StoredVersion[]>> {
+    const versions = await this.#deps.evaluators.resolve(principal, evaluators);
     if (!versions.ok) return failed(...versions.problems.map(within('evaluators')));
+    const problems = versions.value.flatMap(({ kind, evaluatorName }, index) =>
+      kind === 'pairwise'
+        ? [problem('NOT_ALLOWED', comparesOnly(evaluatorName), ['evaluators', String(index)])]
+        : [],
+    );
+    return problems.length > 0 ? failed(...problems) : versions;
+  }
+
+  async #prepare(principal: Principal, start: ExperimentStart, id: string): Promise<Result<Prepared>> {
+    const versions = await this.#versionsOf(principal, start);
+    if (!versions.ok) return versions;
     if (start.spendCap !== null) {
       const unpriced = await this.#unpriced(principal, start.target, versions.value);
       if (unpriced !== undefined) return failed(unpriced);
@@ -472,6 +484,9 @@ const ownerOf = ({ workspaceId }: WorkspaceScope, scheduleId: string): Principal
   scopes: new Set(['read', 'write']),
   expiresAtMs: undefined,
 });
+
+const comparesOnly = (name: string): string =>
+  `"${name}" compares the outputs of two experiments and scores none by itself.`;
 
 const messageOf = (problems: readonly Problem[]): string => problems.map(({ message }) => message).join(' ');
 

@@ -85,6 +85,11 @@ export class ExperimentScoresStore {
     return rows;
   }
 
+  /** The version of its dataset an experiment answered; undefined for what is none. */
+  async versionOf(scope: WorkspaceScope, experimentId: string): Promise<number | undefined> {
+    return (await findPlace(this.db, scope, experimentId))?.datasetVersion;
+  }
+
   private async readRows(place: ExperimentPlace): Promise<RowOfScores[]> {
     const params: unknown[] = [];
     // The trace's usage and not the root's: models are called below it.

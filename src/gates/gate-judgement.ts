@@ -188,8 +188,14 @@ function judgeLabelSpike(
 const MEASURE_ANEW = 'Start it with useCache: false to measure what it does today.';
 
 /** What was taken from the cache says nothing about the candidate, however good it looks. */
-function tooFew({ pairs, sharedPairs }: MetricComparison, { minimumPairs }: GateSettings): string {
+function tooFew(
+  { pairs, sharedPairs, changedExamples }: MetricComparison,
+  { minimumPairs }: GateSettings,
+): string {
   const few = `${pairs} pairs are fewer than ${minimumPairs}.`;
+  if (changedExamples > 0 && sharedPairs === 0) {
+    return `${few} ${changedExamples} examples have changed since the baseline.`;
+  }
   if (sharedPairs > 0) {
     return `${few} ${sharedPairs} outputs are ones the baseline already had. ${MEASURE_ANEW}`;
   }
@@ -198,8 +204,9 @@ function tooFew({ pairs, sharedPairs }: MetricComparison, { minimumPairs }: Gate
 
 /** Why the figures cannot be believed, whatever they say. */
 function doubtOf(comparison: MetricComparison, settings: GateSettings): string | undefined {
-  const { errors, rows, pairs, sharedPairs, unpaired } = comparison;
-  const known = pairs + sharedPairs;
+  const { errors, rows, pairs, sharedPairs, changedExamples, unpaired } = comparison;
+  // An example that is another by now cannot be compared, but the candidate did answer it.
+  const known = pairs + sharedPairs + changedExamples;
   const coverage = known / Math.max(known + unpaired.baseline, 1);
   return (
     errorDoubt(errors.candidate, rows.candidate, settings) ??

@@ -134,6 +134,57 @@ test('pairs that are one and the same run are no evidence', () => {
   expect(compareOne(before, after)).toMatchObject({ pairs: 12, sharedPairs: 18, delta: 1 });
 });
 
+test('examples that are not the same on both sides any more are left out, of that candidate alone', () => {
+  const before = table(examples(30).map((example) => ({ example, score: 0 })));
+  const after = table(examples(30).map((example, index) => ({ example, score: index < 18 ? 0 : 1 })));
+  const same = table(examples(30).map((example) => ({ example, score: 0 })));
+  const results = compare({
+    baseline: before,
+    candidates: [after, same],
+    changed: [new Set([...examples(18), 'unheard of']), new Set()],
+    metrics: [SCORE],
+    slices: [],
+    options: OPTIONS,
+  });
+  expect(results).toMatchObject([
+    { pairs: 12, changedExamples: 18, delta: 1, unpaired: { baseline: 0, candidate: 0 } },
+    { pairs: 30, changedExamples: 0, delta: 0 },
+  ]);
+});
+
+test('failed evaluations are counted in the slice they belong to', () => {
+  const before = table(examples(20).map((example) => ({ example, score: 0 })));
+  const after = {
+    ...before,
+    experimentId: 'other',
+    errors: { score: ['example 1', 'example 1', 'example 9'] },
+  };
+  const slice = (value: string, from: number, to: number) => ({
+    key: 'half',
+    value,
+    exampleIds: new Set(examples(20).slice(from, to)),
+  });
+  const slices = [slice('first', 0, 5), slice('second', 5, 20)];
+  const results = compare({
+    baseline: before,
+    candidates: [after],
+    metrics: [SCORE],
+    slices,
+    options: OPTIONS,
+  });
+  expect(results.map(({ errors, rows }) => [errors.candidate, rows.candidate])).toEqual([
+    [3, 20],
+    [2, 5],
+    [1, 15],
+  ]);
+  const estimates = estimate({ table: after, metrics: ['score'], slices, alpha: 0.05, seed: 1 });
+  expect(estimates.map(({ errors, rows }) => [errors, rows])).toEqual([
+    [3, 20],
+    [2, 5],
+    [1, 15],
+  ]);
+});
+
 test('examples only one side knows are counted, not compared', () => {
   const before = table(examples(15).map((example) => ({ example, score: 1 })));
   const after = table(examples(12).map((example) => ({ example, score: 1 })));
@@ -250,6 +301,46 @@ test('of 2,000 simulated pairs without a difference, 5 % ± 1 % raise an alarm',
   expect(alarmed / 2_000).toBeLessThan(0.06);
 }, 120_000);
 
+test('over metrics and slices together, one family in twenty raises a false alarm at most', () => {
+  const random = new SeededRandom(99);
+  const metrics: Metric[] = ['a', 'b', 'c'].map((key) => ({
+    ...SCORE,
+    key,
+    threshold: { kind: 'absolute', value: 0 },
+  }));
+  const names = examples(60);
+  const slices = [0, 1, 2].map((part) => ({
+    key: 'part',
+    value: String(part),
+    exampleIds: new Set(names.filter((_, index) => index % 3 === part)),
+  }));
+  const rounds = 400;
+  const alarmed = { 'benjamini-hochberg': 0, none: 0 };
+  for (let round = 0; round < rounds; round += 1) {
+    // Examples differ in how hard they are; the two sides do not.
+    const hard = names.map(() => random.unit());
+    const side = (): ScoreTable => ({
+      ...table(names.map((example) => ({ example, score: 0 }))),
+      columns: Object.fromEntries(
+        metrics.map(({ key }) => [key, Float64Array.from(hard, (each) => Number(random.unit() > each))]),
+      ),
+    });
+    const [baseline, candidate] = [side(), side()];
+    for (const correction of ['benjamini-hochberg', 'none'] as const) {
+      const options = { ...OPTIONS, correction, seed: round };
+      const results = compare({ baseline, candidates: [candidate], metrics, slices, options });
+      expect(results).toHaveLength(12);
+      if (results.some(({ verdict }) => verdict === 'IMPROVED' || verdict === 'REGRESSED')) {
+        alarmed[correction] += 1;
+      }
+    }
+  }
+  // Where nothing differs every alarm is false, so the false discovery rate is the share of families with one.
+  expect(alarmed['benjamini-hochberg'] / rounds).toBeLessThanOrEqual(0.06);
+  expect(alarmed['benjamini-hochberg']).toBeGreaterThan(0);
+  expect(alarmed.none / rounds).toBeGreaterThan(0.15);
+}, 120_000);
+
 const scored = (exampleId: string, more: Partial<ExperimentScore> = {}): ExperimentScore => ({
   exampleId,
   repetition: 0,
@@ -303,7 +394,7 @@ test('tables hold scores, measures of the run, labels and errors', () => {
     'run.error_rate': Float64Array.of(0, 1),
     'topic=billing': Float64Array.of(1, 0),
   });
-  expect(made.errors).toEqual({ good: 1, 'topic=billing': 0 });
+  expect(made.errors).toEqual({ good: ['2'], 'topic=billing': [] });
   expect(made.evidenceIds).toEqual(['old', '2/run']);
   expect(made.reused).toEqual([true, false]);
 });

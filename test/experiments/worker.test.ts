@@ -459,6 +459,17 @@ test('a spend cap needs prices, and a call of unknown cost stops what it cannot 
   await expect(steer(harness, 'resumeExperiment', { id: other })).rejects.toThrow(refusal('mute'));
 }, 60_000);
 
+test('an evaluator that compares is refused where one experiment is scored', async () => {
+  await addEvaluator(harness, 'preference', 'PAIRWISE', {
+    providerId,
+    model: 'judge',
+    messages: [{ role: 'user', content: 'Which is better? {{first}} {{second}}' }],
+  });
+  await expect(
+    startExperiment(harness, { datasetId, target: prompt(), evaluators: [{ name: 'preference' }] }),
+  ).rejects.toThrow('compares the outputs of two experiments and scores none by itself.');
+}, 60_000);
+
 test('followers are told of every step, and resume without loss', async () => {
   const id = await startExperiment(harness, {
     datasetId,

@@ -454,3 +454,30 @@ test('a question that cannot be asked is neither a pass nor a failure', async ()
   expect(await call('--candidate', 'same', '--url', 'http://127.0.0.1:9')).toMatchObject({ code: 3 });
   expect(await call('--help')).toMatchObject({ code: 0 });
 });
+
+test('examples that changed between the versions of two experiments are left out, with a warning', async () => {
+  const key = harness.keys.first.secret;
+  const before = await experiment('before the change', good, { dataset_version: new Date().toISOString() });
+  for (const { id } of examples.slice(0, 15)) {
+    const body = { outputs: { answer: 'another' } };
+    expect((await harness.http(`/examples/${id}`, { key, method: 'PATCH', body })).status).toBe(200);
+  }
+  const after = await experiment('after the change', bad, { dataset_version: new Date().toISOString() });
+  const { compareExperiments } = await ask<{
+    compareExperiments: { results: unknown[]; warnings: string[] };
+  }>(
+    harness,
+    `query ($experiments: ComparedExperimentsInput!) {
+      compareExperiments(experiments: $experiments, settings: { metrics: ["correct"] }) {
+        results { pairs changedExamples unpaired { baseline candidate } } warnings
+      }
+    }`,
+    { experiments: { baseline: before, candidates: [after] } },
+  );
+  expect(compareExperiments).toEqual({
+    results: [{ pairs: 25, changedExamples: 15, unpaired: { baseline: 0, candidate: 0 } }],
+    warnings: [
+      `15 examples of experiment ${after} are not those of the baseline any more: the dataset changed. They are left out.`,
+    ],
+  });
+});

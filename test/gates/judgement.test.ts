@@ -16,6 +16,7 @@ const comparison = (more: Partial<MetricComparison> = {}): MetricComparison => (
   verdict: 'NEUTRAL',
   pairs: 50,
   sharedPairs: 0,
+  changedExamples: 0,
   unpaired: { baseline: 0, candidate: 0 },
   baselineMean: 0.5,
   candidateMean: 0.5,
@@ -128,6 +129,17 @@ test('outputs that the baseline already had say nothing about the candidate', ()
   const threshold = { kind: 'threshold', metric: 'score', atLeast: 0.5 };
   expect(verdictOf(threshold, [], [estimated({ ownExamples: 9 })])).toBe('INCONCLUSIVE');
   expect(verdictOf(threshold, [], [estimated({ ownExamples: 10 })])).toBe('PASS');
+});
+
+test('examples that changed are neither compared nor missed', () => {
+  const ask = (more: Partial<MetricComparison>) =>
+    judgeRule(rule({ kind: 'no_regression' }), { comparisons: [comparison(more)], estimates: [] }, settings);
+  expect(ask({ pairs: 30, changedExamples: 20 }).verdict).toBe('PASS');
+  const few = ask({ ...nothingMeasured, pairs: 4, changedExamples: 46 });
+  expect(few.verdict).toBe('INCONCLUSIVE');
+  expect(few.findings[0]?.reason).toBe(
+    '4 pairs are fewer than 10. 46 examples have changed since the baseline.',
+  );
 });
 
 test('where no example is on both sides nothing passes, whatever coverage is asked for', () => {

@@ -289,6 +289,27 @@ test('a second lane takes a full batch at once, and anything else when the first
   await Promise.all(writes);
 });
 
+test('partitions store the columns of a run as the table says', async () => {
+  const { writer } = createWriter();
+  const id = v7();
+  await writer.write([post(id)]);
+  const { rows } = await database.pool.query(
+    `select p.attname, p.attstorage, t.attstorage as wanted
+     from runs r
+     join pg_attribute p on p.attrelid = r.tableoid and p.attnum > 0
+     join pg_attribute t on t.attrelid = 'runs'::regclass and t.attname = p.attname
+     where r.workspace_id = $1 and r.id = $2 and p.attname = any('{attributes,error,inputs,inputs_preview}')
+     order by p.attname`,
+    [WORKSPACE, id],
+  );
+  expect(rows).toEqual([
+    { attname: 'attributes', attstorage: 'm', wanted: 'm' },
+    { attname: 'error', attstorage: 'x', wanted: 'x' },
+    { attname: 'inputs', attstorage: 'e', wanted: 'e' },
+    { attname: 'inputs_preview', attstorage: 'm', wanted: 'm' },
+  ]);
+});
+
 test('concurrent writers of the same runs agree on one state', async () => {
   const both = [createWriter(2).writer, createWriter(2).writer];
   const ids = Array.from({ length: 25 }, () => v7());

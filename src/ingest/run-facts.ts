@@ -72,6 +72,23 @@ export function flattenMetadata(metadata: JsonObject): Record<string, string | s
   return flat;
 }
 
+/** Whether metadata is flat already, as most is, so that its own JSON is that of its flattened form. */
+export function isFlat(metadata: JsonObject): boolean {
+  const keys = Object.keys(metadata);
+  return (
+    keys.length <= MAX_ATTRIBUTES &&
+    keys.every((key) => {
+      const value = metadata[key];
+      return (
+        typeof value === 'string' &&
+        value.length <= MAX_ATTRIBUTE_VALUE &&
+        key !== '' &&
+        key.length <= MAX_ATTRIBUTE_KEY
+      );
+    })
+  );
+}
+
 const count = (value: JsonValue | undefined): number | undefined =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 

@@ -8,6 +8,7 @@ import type { CopyBuffer } from './copy-binary.js';
 import {
   firstTokenUs,
   flattenMetadata,
+  isFlat,
   modelOf,
   previewOf,
   providerOf,
@@ -256,8 +257,9 @@ export function encodeRow(out: CopyBuffer, row: RunRow, target: 'runs' | 'stage'
   out.jsonb(jsonText(usage?.promptCostDetails));
   out.jsonb(jsonText(usage?.completionCostDetails));
   out.uuid(draft.referenceExampleId);
-  out.text(JSON.stringify(metadata));
-  out.jsonb(draft.metadata === undefined ? '{}' : JSON.stringify(flattenMetadata(metadata)));
+  const metadataText = JSON.stringify(metadata);
+  out.text(metadataText);
+  out.jsonb(isFlat(metadata) ? metadataText : JSON.stringify(flattenMetadata(metadata)));
   out.text(JSON.stringify(extra));
   for (const field of PAYLOAD_FIELDS) {
     const payload = draft[field];

@@ -91,16 +91,17 @@ function fromSdkText(text: string): number | undefined {
     return undefined;
   }
   const year = digits(text, 0, 4);
+  const month = digits(text, 5, 2);
   const day = digits(text, 8, 2);
   const hour = digits(text, 11, 2);
   const minute = digits(text, 14, 2);
   const second = digits(text, 17, 2);
   const fraction = digits(text, 20, places) * (places === 6 ? 1 : 1_000);
   // Days that some month has not, leap seconds and ancient years are the general form's business, as is nonsense.
-  if (!(year >= 1970 && day >= 1 && day <= 28 && hour <= 23 && minute <= 59 && second <= 59)) {
+  const lastSafeDay = month === 2 ? 28 : 30;
+  if (!(year >= 1970 && day >= 1 && day <= lastSafeDay && hour <= 23 && minute <= 59 && second <= 59)) {
     return undefined;
   }
-  const month = digits(text, 5, 2);
   if (!(month >= 1 && month <= 12)) return undefined;
   const us = Date.UTC(year, month - 1, day, hour, minute, second) * 1_000 + fraction;
   return Number.isNaN(us) ? undefined : us;

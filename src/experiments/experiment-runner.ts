@@ -666,8 +666,9 @@ class Lane {
     const { isCapped, reached, hasUnknownCost } = await this.#budget;
     if (!isCapped) return true;
     if (!reached && hasPrice && !hasUnknownCost) return true;
-    if (!hasPrice)
-      {await this.#pause('There is no price for one of its models: its spend cap cannot be kept.');}
+    if (!hasPrice) {
+      await this.#pause('There is no price for one of its models: its spend cap cannot be kept.');
+    }
     return false;
   }
 

@@ -7,6 +7,7 @@ import { DOCUMENT } from './baselines/runs-query.js';
 import { drive, HEADER, median, report, send } from './support/measure.js';
 import { idAt, wireRun } from './support/runs.js';
 import { API_KEY, startSystem } from './support/system.js';
+import type { BenchProcess } from './support/system.js';
 
 const ROUNDS = 7;
 const REQUESTS = 400;
@@ -75,11 +76,29 @@ try {
   await perSecond(`${gateway.url}/graphql`, 'POST', listBody, WARM_UP);
   await perSecond(`${plain.url}/raw`, 'GET', undefined, WARM_UP);
   await perSecond(`${plain.url}/graphql`, 'POST', listBody, WARM_UP);
+  /** Processor seconds by server; unlike the rates, next to independent of who else uses the machine. */
+  const cpu = {
+    ours: { own: 0, postgres: 0 },
+    raw: { own: 0, postgres: 0 },
+    apollo: { own: 0, postgres: 0 },
+  };
+  const measured = async (
+    name: keyof typeof cpu,
+    server: BenchProcess,
+    request: () => Promise<number>,
+  ): Promise<number> => {
+    const before = system.cpuSeconds(server);
+    const rate = await request();
+    const after = system.cpuSeconds(server);
+    cpu[name].own += after.own - before.own;
+    cpu[name].postgres += after.postgres - before.postgres;
+    return rate;
+  };
   for (let round = 0; round < ROUNDS; round += 1) {
     const figures = [
-      await perSecond(`${gateway.url}/graphql`, 'POST', listBody),
-      await perSecond(`${plain.url}/raw`, 'GET'),
-      await perSecond(`${plain.url}/graphql`, 'POST', listBody),
+      await measured('ours', gateway, () => perSecond(`${gateway.url}/graphql`, 'POST', listBody)),
+      await measured('raw', plain, () => perSecond(`${plain.url}/raw`, 'GET')),
+      await measured('apollo', plain, () => perSecond(`${plain.url}/graphql`, 'POST', listBody)),
     ] as const;
     ours.push(figures[0]);
     raw.push(figures[1]);
@@ -102,6 +121,13 @@ try {
     ours,
     baseline: apollo,
   });
+  const perRequest = ({ own, postgres }: { own: number; postgres: number }): string => {
+    const micros = (seconds: number): string => ((seconds / (ROUNDS * REQUESTS)) * 1e6).toFixed(0);
+    return `server ${micros(own)} µs + Postgres ${micros(postgres)} µs`;
+  };
+  process.stdout.write(
+    `| CPU per list | ${perRequest(cpu.ours)} | hand-written ${perRequest(cpu.raw)} | Apollo ${perRequest(cpu.apollo)} | | |\n`,
+  );
 
   const tree: number[] = [];
   const sql: number[] = [];

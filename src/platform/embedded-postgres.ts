@@ -236,6 +236,8 @@ async function launch(
     'log_min_messages=fatal',
     'timezone=UTC',
     'jit=off',
+    // Of a disk without a head: else small tables are read from end to end where an index leads to a few rows.
+    'random_page_cost=1.1',
     'enable_partitionwise_aggregate=on',
     ...(options.settings ?? []),
   ];

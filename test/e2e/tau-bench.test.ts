@@ -1,9 +1,9 @@
 /**
- * 200 real conversations through the unmodified client and back through GraphQL. Whatever is expected is computed
- * from the data (test/support/tau-bench.ts), never from an answer of the server.
+ * Conversations, 200 real ones where they are there, through the unmodified client and back through GraphQL. Whatever
+ * is expected is computed from the data (test/support/tau-bench.ts), never from an answer of the server.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { loadConversations, sendConversation } from '../support/tau-bench.js';
+import { sendConversation, someConversations } from '../support/tau-bench.js';
 import type { ExpectedRun, ExpectedTrace } from '../support/tau-bench.js';
 import { ENGINES, startProduct } from './product.js';
 import type { Product } from './product.js';
@@ -14,8 +14,7 @@ const FIRST_START_MS = Math.floor(Date.now() / 1_000) * 1_000 - 12 * 3_600_000;
 /** Conversations overlap, so that a page of runs holds runs of several traces. */
 const BETWEEN_STARTS_MS = 7_000;
 
-const conversations = loadConversations();
-if (conversations === undefined) console.log('tau-bench: SKIPPED, ../shared/data/tau-bench is not there.');
+const conversations = someConversations();
 if (!ENGINES.includes('redis')) console.log('tau-bench with Redis: SKIPPED, TEST_REDIS_URL is not set.');
 
 /** Runs `work` over all items, several at a time, and keeps their order. */
@@ -159,7 +158,7 @@ interface Page {
   };
 }
 
-(conversations === undefined ? describe.skip : describe).each(ENGINES)('on %s', (engine) => {
+describe.each(ENGINES)('on %s', (engine) => {
   let product: Product;
   let traces: ExpectedTrace[];
   let facts: Fact[];
@@ -168,7 +167,7 @@ interface Page {
   beforeAll(async () => {
     product = await startProduct(engine);
     const client = product.client();
-    traces = await inParallel(conversations ?? [], (conversation, index) =>
+    traces = await inParallel(conversations, (conversation, index) =>
       sendConversation(client, conversation, {
         project: PROJECT,
         startMs: FIRST_START_MS + index * BETWEEN_STARTS_MS,

@@ -1,5 +1,5 @@
 /**
- * The 200 conversations of tau-bench (airline, gpt-4o) as an application would trace them: a root run per
+ * Conversations of an agent, the 200 of tau-bench (airline, gpt-4o) where they are beside the project, as an application would trace them: a root run per
  * conversation, a model call per assistant turn with the messages so far, a tool call per tool answer, the
  * reward as feedback. Times are not in the data and are made up, the same every time.
  */
@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Client } from 'langsmith';
 import { RunTree } from 'langsmith/run_trees';
+import { makeConversations } from './airline-conversations.js';
 
 const FILE = path.resolve('../shared/data/tau-bench/gpt-4o-airline.json');
 
@@ -53,6 +54,16 @@ export interface ExpectedTrace {
 /** Undefined where the data is not beside the project; the caller prints that it skips. */
 export function loadConversations(): Conversation[] | undefined {
   return existsSync(FILE) ? (JSON.parse(readFileSync(FILE, 'utf8')) as Conversation[]) : undefined;
+}
+
+/** The data where it is, else conversations in its form. Prints which. */
+export function someConversations(): Conversation[] {
+  const real = loadConversations();
+  const used = real ?? makeConversations();
+  const which =
+    real === undefined ? 'made-up conversations; tau-bench is not beside the project' : 'tau-bench';
+  process.stdout.write(`Conversations: ${used.length}, ${which}.\n`);
+  return used;
 }
 
 const tokensIn = (value: unknown): number => Math.ceil(JSON.stringify(value).length / 4);

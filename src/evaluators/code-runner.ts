@@ -39,12 +39,13 @@ export class SandboxedCode implements CodeRunner {
   async run(
     code: string,
     subject: EvaluationSubject,
-    { feedbackKey }: EvaluatorVersion,
+    { feedbackKey, workspaceId }: EvaluatorVersion,
     { seed, signal }: EvaluationContext,
   ): Promise<EvaluationOutcome> {
     const { run, example, steps } = subject;
     const input = JSON.stringify({ run, example: example ?? null, steps: steps ?? null });
-    const outcome = await this.#sandbox.run({ code, input, seed: seed >>> 0, now: CLOCK }, signal);
+    const task = { owner: workspaceId, code, input, seed: seed >>> 0, now: CLOCK };
+    const outcome = await this.#sandbox.run(task, signal);
     const extent = { judgeRunIds: [], cost: null, ...(outcome.log !== '' && { log: outcome.log }) };
     if (outcome.kind === 'stopped') {
       const { code: errorCode, retryable } = ERRORS[outcome.reason];

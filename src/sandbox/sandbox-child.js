@@ -38,9 +38,9 @@ evaluate({
 const unprivileged = dropPrivileges();
 
 // Some loops inside the interpreter cannot be interrupted. Should the parent die just then, nobody else would end them.
+// Who that is is asked here: by the time the thread runs, the parent may be gone.
 const watchdog = new Worker(
-  `const parent = process.ppid;
-  setInterval(() => process.ppid === parent || process.kill(process.pid, 'SIGKILL'), 500);`,
+  `setInterval(() => process.ppid === ${process.ppid} || process.kill(process.pid, 'SIGKILL'), 500);`,
   { eval: true, resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 } },
 );
 watchdog.unref();

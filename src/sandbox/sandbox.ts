@@ -3,8 +3,8 @@
  * time and memory inside it, and around it a process without environment, files and rights that is killed when it
  * does not answer. What one evaluation does is gone before the next begins.
  *
- *   run ─▶ queue (bounded) ─▶ idle child ─▶ answer, or a reason
- *                              │ no answer after twice the deadline ─▶ killed, replaced
+ *   run ─▶ queue (bounded, workspaces take turns) ─▶ idle child ─▶ answer, or a reason
+ *                                                    │ no answer after twice the deadline ─▶ killed, replaced
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../platform/log.js';
+import { FairQueue } from './fair-queue.js';
 
 export interface SandboxLimits {
   readonly timeoutMs: number;
@@ -36,6 +37,8 @@ export const SANDBOX_LIMITS: SandboxLimits = {
 };
 
 export interface SandboxTask {
+  /** Whose it is, such as a workspace: owners take turns. */
+  readonly owner: string;
   /** A script that declares a function `evaluate`. */
   readonly code: string;
   /** JSON text of the function's argument. */
@@ -75,6 +78,7 @@ export interface SandboxOptions {
 }
 
 interface Waiting {
+  readonly owner: string;
   readonly task: SandboxTask;
   readonly finish: (outcome: SandboxOutcome) => void;
 }
@@ -109,10 +113,9 @@ export class Sandbox {
   readonly limits: SandboxLimits;
   readonly #log: Logger;
   readonly #processes: number;
-  readonly #maxQueue: number;
   readonly #idleMs: number;
   readonly #children = new Set<Child>();
-  readonly #queue: Waiting[] = [];
+  readonly #queue: FairQueue<Waiting>;
   #folder: string | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #failedStarts = 0;
@@ -122,7 +125,7 @@ export class Sandbox {
     this.limits = { ...SANDBOX_LIMITS, ...options.limits };
     this.#log = options.log;
     this.#processes = options.processes;
-    this.#maxQueue = options.queue ?? 1_000;
+    this.#queue = new FairQueue(options.queue ?? 1_000);
     this.#idleMs = options.idleMs ?? 60_000;
   }
 
@@ -143,11 +146,9 @@ export class Sandbox {
       return stopped('input', `The input has ${bytes} bytes as JSON; ${maxInputBytes} are the most.`);
     }
     if (this.#closed) return stopped('unavailable', 'The sandbox is closed.');
-    if (this.#queue.length >= this.#maxQueue) {
-      return stopped('busy', `${this.#maxQueue} evaluations wait for the sandbox already.`);
-    }
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
+        owner: task.owner,
         task,
         finish: (outcome) => {
           signal?.removeEventListener('abort', give);
@@ -155,12 +156,13 @@ export class Sandbox {
         },
       };
       const give = (): void => {
-        const place = this.#queue.indexOf(waiting);
-        if (place !== -1) this.#queue.splice(place, 1);
+        this.#queue.remove(waiting);
         reject(signal?.reason as Error);
       };
       signal?.addEventListener('abort', give, { once: true });
-      this.#queue.push(waiting);
+      this.#queue
+        .push(waiting)
+        ?.finish(stopped('busy', 'Too many evaluations wait for the sandbox already.'));
       this.#dispatch();
     });
   }
@@ -169,7 +171,7 @@ export class Sandbox {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#idleTimer);
-    for (const { finish } of this.#queue.splice(0)) finish(stopped('unavailable', 'The sandbox is closed.'));
+    for (const { finish } of this.#queue.drain()) finish(stopped('unavailable', 'The sandbox is closed.'));
     await Promise.all([...this.#children].map((child) => end(child)));
     if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -193,8 +195,12 @@ export class Sandbox {
     child.current = waiting;
     child.served += 1;
     this.#killAfter(child, 2 * timeoutMs, performance.now());
+    const { code, input, seed, now } = waiting.task;
     child.process.send({
-      ...waiting.task,
+      code,
+      input,
+      seed,
+      now,
       timeoutMs,
       memoryBytes,
       stackBytes,
@@ -291,7 +297,7 @@ export class Sandbox {
     if (this.#failedStarts >= MAX_FAILED_STARTS) {
       this.#failedStarts = 0;
       this.#log.error('sandbox processes do not start');
-      for (const { finish } of this.#queue.splice(0)) {
+      for (const { finish } of this.#queue.drain()) {
         finish(stopped('unavailable', 'The sandbox cannot be started.'));
       }
       return;

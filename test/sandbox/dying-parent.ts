@@ -8,7 +8,7 @@ const sandbox = new Sandbox({
   // The parent would otherwise kill it itself.
   limits: { timeoutMs: 600_000 },
 });
-const task = (code: string) => sandbox.run({ code, input: '{}', seed: 0, now: 0 });
+const task = (code: string) => sandbox.run({ owner: 'one', code, input: '{}', seed: 0, now: 0 });
 await task('function evaluate() { return 1 }');
 void task('function evaluate() { return [].indexOf.call({ length: 2 ** 53 - 1 }, 1) }');
 process.stdout.write(`${JSON.stringify(sandbox.pids)}\n`);

@@ -19,11 +19,14 @@ interface RunOptions {
   readonly input?: unknown;
   readonly seed?: number;
   readonly box?: Sandbox;
+  readonly owner?: string;
   readonly signal?: AbortSignal;
 }
 
-const evaluateCode = (code: string, { input = {}, seed = 1, box = sandbox, signal }: RunOptions = {}) =>
-  box.run({ code, input: JSON.stringify(input), seed, now: NOW }, signal);
+const evaluateCode = (
+  code: string,
+  { input = {}, seed = 1, box = sandbox, signal, owner = 'one' }: RunOptions = {},
+) => box.run({ owner, code, input: JSON.stringify(input), seed, now: NOW }, signal);
 
 /** `body` is that of the function. */
 const run = (body: string, options?: RunOptions): Promise<SandboxOutcome> =>
@@ -493,6 +496,28 @@ test('the queue is bounded', async () => {
   try {
     const outcomes = await Promise.all(Array.from({ length: 4 }, () => run('return 1', { box })));
     expect(outcomes.map(reasonOf)).toEqual(['answered', 'answered', 'busy', 'busy']);
+  } finally {
+    await box.close();
+  }
+});
+
+test('a workspace that floods the sandbox delays another by one evaluation, and leaves it room', async () => {
+  const box = new Sandbox({ log, processes: 1, queue: 20 });
+  try {
+    const ended: string[] = [];
+    const start = async (owner: string): Promise<string> => {
+      const reason = reasonOf(await run('return 1', { box, owner }));
+      if (reason === 'answered') ended.push(owner);
+      return reason;
+    };
+    const flood = Array.from({ length: 30 }, () => start('flood'));
+    const others = Array.from({ length: 3 }, () => start('other'));
+    expect(await Promise.all(others)).toEqual(['answered', 'answered', 'answered']);
+    // They took turns: before the third of the other at most three of the flood.
+    expect(ended.filter((owner) => owner === 'flood').length).toBeLessThanOrEqual(3);
+    const reasons = await Promise.all(flood);
+    expect(reasons.filter((reason) => reason === 'answered')).toHaveLength(17);
+    expect(reasons.filter((reason) => reason === 'busy')).toHaveLength(13);
   } finally {
     await box.close();
   }

@@ -13,6 +13,7 @@ import { ExampleResolver } from './datasets/example.resolver.js';
 import { DatasetFilesResolver, DatasetImportResolver } from './datasets/import.resolver.js';
 import { EXAMPLE_NODE } from './datasets/example.types.js';
 import { ComparisonResolver } from './comparison/comparison.resolver.js';
+import { PairComparisonResolver } from './comparison/pair-comparison.resolver.js';
 import { EvaluatorLoaders } from './evaluators/evaluator.loaders.js';
 import { EvaluatorResolver, EvaluatorVersionResolver } from './evaluators/evaluator.resolver.js';
 import { EVALUATOR_NODE, EVALUATOR_VERSION_NODE } from './evaluators/evaluator.types.js';
@@ -183,6 +184,7 @@ export function createApi(app: App, publicUrl: string | undefined, trusted = NO_
     new ExperimentControlResolver({ control: app.experimentControl, schedules: app.schedules }),
     new ExperimentLiveResolver({ links }),
     new ComparisonResolver({ comparisons: app.comparisons, experimentLoaders, cursors }),
+    new PairComparisonResolver({ control: app.comparativeControl, comparisons: app.comparisons }),
     gateResolver,
     new ExperimentRowResolver({ loaders: experimentLoaders, runLoaders, links }),
     new FeedbackConfigResolver({ configs: app.feedbackConfigs, tokens: app.feedbackTokens, cursors }),

@@ -70,6 +70,7 @@ export function createApp(options: AppOptions) {
     ...evaluators,
     ...harvests,
     ...createExperiments(foundation, options, {
+      ...reading,
       ...harvests,
       ...jobs,
       ...models,

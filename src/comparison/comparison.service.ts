@@ -191,6 +191,36 @@ export class ComparisonService {
     return { datasetId, results, examples: new Set(baseline.rows.map(({ exampleId }) => exampleId)).size };
   }
 
+  /** How often the second of two was preferred, over examples: their repetitions are averaged, a tie is half. */
+  async winRate(
+    comparisonId: string,
+    verdicts: readonly { readonly exampleId: string; readonly preference: '0' | '1' | 'tie' }[],
+    signal?: AbortSignal,
+  ): Promise<MetricEstimate> {
+    const points = { '0': 0, '1': 1, tie: 0.5 } as const;
+    const [estimated] = await this.onThread(
+      'estimate',
+      {
+        table: {
+          experimentId: comparisonId,
+          exampleIds: verdicts.map(({ exampleId }) => exampleId),
+          evidenceIds: verdicts.map((_, index) => String(index)),
+          reused: verdicts.map(() => false),
+          columns: { preferred: Float64Array.from(verdicts, ({ preference }) => points[preference]) },
+          errors: {},
+          judgeDeviation: {},
+        },
+        metrics: ['preferred'],
+        slices: [],
+        alpha: DEFAULTS.alpha,
+        seed: seedFrom(comparisonId),
+      },
+      signal,
+    );
+    if (estimated === undefined) throw new Error('An estimate of one metric is one.');
+    return estimated;
+  }
+
   /** The experiment a dataset's others are compared with unless told otherwise. */
   async baselineOf(principal: Principal, datasetId: string): Promise<string | undefined> {
     return this.deps.store.baselineOf(requireScope(principal, 'read'), datasetId);

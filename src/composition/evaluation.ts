@@ -12,6 +12,7 @@ import { EvaluatorTrials } from '../evaluators/evaluator-trial.service.js';
 import { EvaluatorService } from '../evaluators/evaluator.service.js';
 import { EvaluatorStore } from '../evaluators/evaluator.store.js';
 import { WebhookSecrets } from '../evaluators/webhook.js';
+import { ComparativeControlService } from '../experiments/comparative-control.service.js';
 import { ComparativeService } from '../experiments/comparative.service.js';
 import { ComparativeStore } from '../experiments/comparative.store.js';
 import { ExperimentControlService } from '../experiments/experiment-control.service.js';
@@ -90,6 +91,7 @@ export function createExperiments(
     readonly evaluatorRuntime: EvaluatorRuntime;
     readonly runSink: RunSink;
     readonly harvests: HarvestService;
+    readonly experiments: ExperimentService;
   } & Pick<ReturnType<typeof createModels>, 'models' | 'modelProviders' | 'outbound' | 'vault'>,
 ) {
   const { jobQueue: queue, models, modelProviders: providers, outbound, vault, evaluators } = parts;
@@ -132,6 +134,16 @@ export function createExperiments(
   lifecycle.onStop('experiments', () => runner.settle());
   return {
     experimentControl: control,
+    comparativeControl: new ComparativeControlService({
+      pool: writes,
+      queue,
+      experiments: parts.experiments,
+      evaluators,
+      providers,
+      idempotency,
+      clock,
+      ids,
+    }),
     experimentWork: new ExperimentWorkService({ pool, queue, runner, doorbell, clock }),
     schedules: new ScheduleService({
       pool: writes,

@@ -181,7 +181,7 @@ class JudgeSpreadType implements Spread {
   simpleResolvers: true,
   description: 'How often a judge preferred a place, whatever stood there.',
 })
-class PositionBiasType implements PositionBias {
+export class PositionBiasType implements PositionBias {
   @Field(() => Int, { description: 'Questions that were answered in both orders.' })
   pairs!: number;
 

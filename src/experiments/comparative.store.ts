@@ -4,6 +4,7 @@ import { keysetCondition, keysetOrder } from '../platform/keyset.js';
 import type { Keyset, PageWindow } from '../platform/keyset.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import type { WorkspaceScope } from '../tenancy/principal.js';
+import type { ExperimentState } from './experiment.js';
 
 export interface ComparativeExperiment {
   readonly uuid: string;
@@ -26,6 +27,43 @@ const NEWEST: Keyset = {
   direction: 'desc',
   nullable: false,
 };
+
+/** A comparative experiment whose pairs workers have judged. */
+export interface JudgedComparison {
+  readonly uuid: string;
+  readonly name: string | null;
+  readonly description: string | null;
+  readonly datasetId: string;
+  /** First and second. */
+  readonly experimentIds: readonly string[];
+  readonly evaluatorVersionId: string;
+  readonly state: ExperimentState;
+  readonly stateReason: string | null;
+  /** US dollars, decimal text. */
+  readonly spendCap: string | null;
+  readonly spend: string;
+  readonly createdAt: string;
+  readonly finishedAt: string | null;
+  readonly total: number;
+  readonly open: number;
+  readonly compared: number;
+  /** Errors of the judge; they are in no rate. */
+  readonly failed: number;
+  /** Pairs of which a side has no output. */
+  readonly skipped: number;
+}
+
+export interface PairVerdict {
+  readonly exampleId: string;
+  /** 0: the first is better, 1: the second. */
+  readonly preference: '0' | '1' | 'tie';
+  readonly questions: number;
+  readonly firstPlace: number;
+  readonly secondPlace: number;
+}
+
+/** As many as one experiment has rows. */
+const MAX_PAIRS = 100_000;
 
 type Draft = Omit<ComparativeExperiment, 'createdAt' | 'updatedAt'>;
 
@@ -82,9 +120,62 @@ export class ComparativeStore {
     return rows;
   }
 
+  /** Those of these that workers judge, as far as they have come; in no particular order. */
+  async findJudged(scope: WorkspaceScope, ids: readonly string[]): Promise<JudgedComparison[]> {
+    const { rows } = await this.db.query<JudgedComparison & Record<string, unknown>>(
+      `/* comparative.find_judged */
+      select c.id as uuid, c.name, c.description, c.reference_dataset_id as "datasetId", c.experiment_ids as "experimentIds",
+        e.evaluator_version_ids[1] as "evaluatorVersionId", e.state, e.state_reason as "stateReason",
+        trim_scale(e.spend_cap)::text as "spendCap", trim_scale(e.spend)::text as spend, c.created_at as "createdAt",
+        e.finished_at as "finishedAt", coalesce(u.total, 0) as total, coalesce(u.open, 0) as open,
+        coalesce(u.compared, 0) as compared, coalesce(u.failed, 0) as failed, coalesce(u.skipped, 0) as skipped
+      from comparative_experiments c
+      join experiment_executions e on e.workspace_id = c.workspace_id and e.experiment_id = c.id
+      left join lateral (
+        select count(*)::int as total, count(*) filter (where r.state in ('pending', 'running'))::int as open,
+          count(*) filter (where r.state = 'scored')::int as compared,
+          count(*) filter (where r.state = 'failed')::int as failed,
+          count(*) filter (where r.state = 'skipped')::int as skipped
+        from experiment_results r
+        where r.workspace_id = c.workspace_id and r.experiment_id = c.id
+      ) u on true
+      where c.workspace_id = $1 and c.id = any($2::uuid[])
+      limit $3`,
+      [scope.workspaceId, ids, ids.length],
+    );
+    return rows;
+  }
+
+  /** What the judge said of each pair. */
+  async verdicts(scope: WorkspaceScope, id: string): Promise<PairVerdict[]> {
+    const { rows } = await this.db.query<PairVerdict & Record<string, unknown>>(
+      `/* comparative.verdicts */
+      select example_id as "exampleId", spread ->> 'preference' as preference,
+        (spread #>> '{positionBias,pairs}')::int as questions,
+        (spread #>> '{positionBias,firstPlace}')::int as "firstPlace",
+        (spread #>> '{positionBias,secondPlace}')::int as "secondPlace"
+      from experiment_results
+      where workspace_id = $1 and experiment_id = $2 and state = 'scored'
+      order by example_id, repetition
+      limit ${MAX_PAIRS}`,
+      [scope.workspaceId, id],
+    );
+    return rows;
+  }
+
   async delete(scope: WorkspaceScope, id: string): Promise<boolean> {
     const { rowCount } = await this.db.query(
-      '/* comparative.delete */ delete from comparative_experiments where workspace_id = $1 and id = $2',
+      `/* comparative.delete */
+      with gone as (
+        delete from comparative_experiments where workspace_id = $1 and id = $2 returning id
+      ),
+      stopped as (
+        update experiment_executions e
+        set state = 'cancelled', state_reason = 'It was deleted.', finished_at = clock_timestamp()
+        from gone
+        where e.workspace_id = $1 and e.experiment_id = gone.id and e.state in ('planning', 'running', 'paused')
+      )
+      select 1 from gone limit 1`,
       [scope.workspaceId, id],
     );
     return rowCount === 1;

@@ -121,13 +121,13 @@ export class ExecutionStore {
       Omit<ExecutionRecord, 'target'> & { target: string } & Record<string, unknown>
     >(
       `/* experiments.find_execution */
-      select e.experiment_id as "experimentId", p.name as "projectName", e.dataset_id as "datasetId",
+      select e.experiment_id as "experimentId", coalesce(p.name, '') as "projectName", e.dataset_id as "datasetId",
         e.dataset_version as "datasetVersion", e.splits, e.target, e.target_hash as "targetHash",
         e.evaluator_version_ids as "evaluatorVersionIds", e.repetitions, e.concurrency,
         e.max_attempts as "maxAttempts", e.deadline_ms as "deadlineMs", e.seed::text as seed,
         e.use_cache as "useCache", e.state, e.created_at as "createdAt"
       from experiment_executions e
-      join projects p on p.workspace_id = e.workspace_id and p.id = e.experiment_id
+      left join projects p on p.workspace_id = e.workspace_id and p.id = e.experiment_id
       where e.workspace_id = $1 and e.experiment_id = $2
       limit 1`,
       [scope.workspaceId, experimentId],
@@ -232,10 +232,13 @@ export class ExecutionStore {
         set state = 'completed', state_reason = null, finished_at = clock_timestamp(), revision = e.revision + 1
         where e.workspace_id = $1 and e.experiment_id = $2 and e.state = 'running' and not ${OPEN_UNITS}
         returning e.experiment_id
+      ),
+      ended as (
+        update projects p set end_time = clock_timestamp(), updated_at = clock_timestamp()
+        from completed c
+        where p.workspace_id = $1 and p.id = c.experiment_id
       )
-      update projects p set end_time = clock_timestamp(), updated_at = clock_timestamp()
-      from completed c
-      where p.workspace_id = $1 and p.id = c.experiment_id`,
+      select 1 from completed limit 1`,
       [scope.workspaceId, experimentId],
     );
     return rowCount === 1;
@@ -251,7 +254,7 @@ export class ExecutionStore {
           available_at = clock_timestamp(), finished_at = null,
           run_id = ${runIdSql('e.created_at', `u.experiment_id || '/' || u.example_id || '/' || u.repetition || '/' || (u.round + 1)`)}
         from experiment_executions e
-        where e.workspace_id = $1 and e.experiment_id = $2 and e.target ->> 'kind' <> 'runs'
+        where e.workspace_id = $1 and e.experiment_id = $2 and e.target ->> 'kind' not in ('runs', 'pairs')
           and u.workspace_id = $1 and u.experiment_id = $2 and u.state = 'failed'
         returning u.example_id, u.repetition
       ),

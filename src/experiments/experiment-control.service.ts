@@ -3,11 +3,9 @@ import type pg from 'pg';
 import { v5 } from 'uuid';
 import type { DatasetService } from '../datasets/dataset.service.js';
 import type { StoredVersion } from '../evaluators/evaluator.js';
-import type { EvaluatorVersion } from '../evaluators/evaluation.js';
 import type { EvaluatorService } from '../evaluators/evaluator.service.js';
 import type { JsonObject } from '../ingest/run-event.js';
 import { appendFeed, FEED_TOPIC } from '../live/feed.js';
-import { hasPrice } from '../models/model-provider.js';
 import type { ModelProviderService } from '../models/model-provider.service.js';
 import type { Clock } from '../platform/clock.js';
 import { transaction } from '../platform/db.js';
@@ -35,7 +33,7 @@ import { ExecutionStore } from './execution.store.js';
 import type { NewExecution } from './execution.store.js';
 import { targetBinding } from './target-caller.js';
 import { isObject, targetHash } from './target.js';
-import type { Target } from './target.js';
+import { unpricedProblem } from './unpriced.js';
 
 export interface ExperimentControlDeps {
   readonly pool: pg.Pool;
@@ -181,36 +179,7 @@ export class ExperimentControlService {
     const record = await this.#executions.find(this.#deps.pool, requireScope(principal, 'write'), id);
     if (record === undefined) return undefined;
     const versions = await this.#deps.evaluators.findVersionsOf(principal, record.evaluatorVersionIds);
-    return this.#unpriced(principal, record.target, versions);
-  }
-
-  /** A cap over calls of unknown cost is none. */
-  async #unpriced(
-    principal: Principal,
-    target: Target,
-    versions: readonly EvaluatorVersion[],
-  ): Promise<Problem | undefined> {
-    const asked = [
-      ...(target.kind === 'model' ? [target] : []),
-      ...versions.flatMap(({ config: { providerId, model } }) =>
-        typeof providerId === 'string' && typeof model === 'string' ? [{ providerId, model }] : [],
-      ),
-    ].map(({ providerId, model }) => ({ providerId: providerId.toLowerCase(), model }));
-    if (asked.length === 0) return undefined;
-    const ids = [...new Set(asked.map(({ providerId }) => providerId))];
-    const providers = await this.#deps.providers.find(principal, ids);
-    const unpriced = asked.find(({ providerId, model }) => {
-      const provider = providers.find(({ uuid }) => uuid === providerId);
-      return provider !== undefined && !hasPrice(provider, model);
-    });
-    return (
-      unpriced &&
-      problem(
-        'NOT_ALLOWED',
-        `The provider has no price for the model "${unpriced.model}": a spend cap cannot be kept. Set the price, or leave the cap away.`,
-        ['spendCap'],
-      )
-    );
+    return unpricedProblem(this.#deps.providers, principal, record.target, versions);
   }
 
   /** What is under way is called off. What was done by then stays. */
@@ -335,7 +304,7 @@ export class ExperimentControlService {
     const versions = await this.#versionsOf(principal, start);
     if (!versions.ok) return versions;
     if (start.spendCap !== null) {
-      const unpriced = await this.#unpriced(principal, start.target, versions.value);
+      const unpriced = await unpricedProblem(this.#deps.providers, principal, start.target, versions.value);
       if (unpriced !== undefined) return failed(unpriced);
     }
     const evaluatorVersionIds = [...new Set(versions.value.map(({ uuid }) => uuid))];

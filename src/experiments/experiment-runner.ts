@@ -4,7 +4,15 @@
  * long as the claim is renewed. A lane works for a while and then hands over, so that experiments take turns.
  */
 import type { FeedbackService } from '../feedback/feedback.service.js';
-import type { EvaluationOutcome, EvaluatorRuntime, EvaluatorVersion } from '../evaluators/evaluation.js';
+import type {
+  EvaluationContext,
+  EvaluationOutcome,
+  EvaluationSubject,
+  EvaluatorRuntime,
+  EvaluatorVersion,
+  FailedEvaluation,
+  PairOutcome,
+} from '../evaluators/evaluation.js';
 import { dottedSegment } from '../ingest/dotted-order.js';
 import type { RunSink } from '../ingest/intake.js';
 import { payloadFromText } from '../ingest/payload.js';
@@ -409,7 +417,9 @@ class Lane {
 
   #callTarget(unit: ClaimedRow, example: Example, signal: AbortSignal): Promise<TargetAnswer> {
     const { target, projectName, deadlineMs, experimentId } = this.#execution;
-    if (target.kind === 'runs') throw new Error('Rows of runs that are there have no target.');
+    if (target.kind !== 'model' && target.kind !== 'http') {
+      throw new Error('Rows of runs that are there have no target.');
+    }
     return this.#deps.targets.call(target, {
       workspaceId: this.#options.scope.workspaceId,
       experimentId,
@@ -491,8 +501,23 @@ class Lane {
 
   // ── Evaluations ──────────────────────────────────────────────────────────────────────────────────────────
 
+  async #loadPairs(results: readonly ClaimedResult[]): Promise<PreparedResult[]> {
+    const requests = results.flatMap(({ runId, otherRunId, exampleId }) =>
+      [runId, otherRunId ?? runId].map((id) => ({ runId: id, exampleId, steps: false })),
+    );
+    const subjects = await this.#subjects.find(this.#options.scope, this.#execution, requests);
+    return results.map(({ evaluatorVersionId }, index) => ({
+      version: this.#versions.get(evaluatorVersionId),
+      subject: subjects[2 * index]?.subject,
+      other: subjects[2 * index + 1]?.subject,
+      key: undefined,
+      cached: undefined,
+    }));
+  }
+
   async #loadResults(results: readonly ClaimedResult[]): Promise<PreparedResult[]> {
     const { scope } = this.#options;
+    if (this.#execution.target.kind === 'pairs') return this.#loadPairs(results);
     const versions = results.map(({ evaluatorVersionId }) => this.#versions.get(evaluatorVersionId));
     const subjects = await this.#subjects.find(
       scope,
@@ -521,7 +546,7 @@ class Lane {
               seed,
               repetition,
             });
-      return { version, subject: found?.subject, key };
+      return { version, subject: found?.subject, other: undefined, key };
     });
     const keys = prepared.flatMap(({ key }) => key ?? []);
     const cached = await this.#units.findCached(this.#deps.pool, scope, keys);
@@ -547,7 +572,7 @@ class Lane {
     prepared: PreparedResult | undefined,
     signal: AbortSignal,
   ): Promise<ResultOutcome> {
-    const { version, subject, key, cached } = prepared ?? {};
+    const { version, subject, other, key, cached } = prepared ?? {};
     if (unit.losses >= MAX_LOSSES) return this.#givenUp(unit);
     if (version === undefined || subject === undefined) {
       const what = version === undefined ? 'evaluator version' : 'run, or its example,';
@@ -560,15 +585,46 @@ class Lane {
       const feedback = scores.map((score) => this.#feedbackOf(id, version, score, [], source));
       return { kind: 'scored', feedback, cached: true, spread, cost: null, cache: undefined };
     }
-    const outcome = await this.#deps.evaluators.evaluate(version, subject, {
+    const context: EvaluationContext = {
       evaluationId: id,
       projectName: JUDGE_PROJECT,
       ownerId: this.#execution.experimentId,
       seed: seedOf(this.#execution.seed, unit),
       signal,
       maySpend: (planned) => this.#maySpend(planned),
-    });
-    return this.#evaluated(unit, version, outcome, id, key);
+    };
+    if (this.#execution.target.kind !== 'pairs') {
+      const outcome = await this.#deps.evaluators.evaluate(version, subject, context);
+      return this.#evaluated(unit, version, outcome, id, key);
+    }
+    if (other === undefined) {
+      return this.#unsuccessful(unit, 'NOT_APPLICABLE', 'The other run is gone.', false, undefined, null);
+    }
+    const { example } = subject;
+    const pair = { runs: [subject.run, other.run] as const, ...(example && { example }) };
+    return this.#compared(unit, version, await this.#deps.evaluators.compare(version, pair, context), id);
+  }
+
+  /** A score for each of both runs, joined as one comparison. */
+  #compared(unit: ClaimedResult, version: EvaluatorVersion, outcome: PairOutcome, id: string): ResultOutcome {
+    if (outcome.kind === 'failed') return this.#failed(unit, outcome);
+    const { scores, judgeRunIds, spread, preference, positionBias, cost } = outcome;
+    const runIds = [unit.runId, unit.otherRunId ?? unit.runId];
+    const comparisonId = this.#execution.experimentId;
+    const feedback = scores.map((score, side) => ({
+      ...this.#feedbackOf(id, version, score, judgeRunIds, {}),
+      id: feedbackId(id, `${score.key}/${side}`),
+      pair: { runId: runIds[side] ?? unit.runId, comparisonId, groupId: id },
+    }));
+    const kept = { ...spread, preference, positionBias };
+    return { kind: 'scored', feedback, cached: false, spread: kept, cost, cache: undefined };
+  }
+
+  #failed(unit: ClaimedResult, { error, cost }: FailedEvaluation): ResultOutcome {
+    const { code, message, retryable, retryAfterMs } = error;
+    return code === 'SPEND_CAP'
+      ? { kind: 'back', delayMs: 0, cost }
+      : this.#unsuccessful(unit, code, message, retryable, retryAfterMs, cost);
   }
 
   #evaluated(
@@ -579,12 +635,7 @@ class Lane {
     key: Buffer | undefined,
   ): ResultOutcome {
     const { cost } = outcome;
-    if (outcome.kind === 'failed') {
-      const { code, message, retryable, retryAfterMs } = outcome.error;
-      return code === 'SPEND_CAP'
-        ? { kind: 'back', delayMs: 0, cost }
-        : this.#unsuccessful(unit, code, message, retryable, retryAfterMs, cost);
-    }
+    if (outcome.kind === 'failed') return this.#failed(unit, outcome);
     const { scores, judgeRunIds, spread = null } = outcome;
     return {
       kind: 'scored',
@@ -743,7 +794,9 @@ interface PreparedRow {
 
 interface PreparedResult {
   readonly version: EvaluatorVersion | undefined;
-  readonly subject: Parameters<EvaluatorRuntime['evaluate']>[1] | undefined;
+  readonly subject: EvaluationSubject | undefined;
+  /** Of a pair: the other side. */
+  readonly other: EvaluationSubject | undefined;
   readonly key: Buffer | undefined;
   readonly cached: Cached | undefined;
 }

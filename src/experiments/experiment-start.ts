@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { pointerProblem } from '../evaluators/pick.js';
 import { problem, type Problem } from '../platform/result.js';
-import { targetSchema } from './target.js';
+import { startTarget } from './target.js';
 
 export const START_LIMITS = {
   repetitions: 20,
@@ -44,7 +44,7 @@ export const startSchema = z.strictObject({
   name: z.string().max(400).optional(),
   description: z.string().max(20_000).optional(),
   metadata: z.record(z.string(), z.json()).default({}),
-  target: targetSchema,
+  target: startTarget,
   evaluators: z.array(evaluatorRef).max(START_LIMITS.evaluators),
   repetitions: z.int().min(1).max(START_LIMITS.repetitions).default(DEFAULTS.repetitions),
   concurrency: z.int().min(1).max(START_LIMITS.concurrency).default(DEFAULTS.concurrency),

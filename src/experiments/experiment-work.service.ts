@@ -60,10 +60,7 @@ export class ExperimentWorkService {
     const scope = trustedScope(workspaceId);
     const execution = await this.#executions.find(this.#deps.pool, scope, experimentId);
     if (execution?.state !== 'planning') return;
-    const refusal =
-      execution.target.kind === 'runs'
-        ? await this.#planRuns(scope, execution, claim)
-        : await this.#planExamples(scope, execution, claim, signal);
+    const refusal = await this.#lay(scope, execution, claim, signal);
     await claim.finish(async (tx) => {
       const to = refusal === undefined ? 'running' : 'failed';
       const change = { from: ['planning'], to, ...(refusal !== undefined && { reason: refusal }) } as const;
@@ -75,6 +72,34 @@ export class ExperimentWorkService {
   }
 
   /** Returns why it cannot be carried out. */
+  async #lay(
+    scope: WorkspaceScope,
+    execution: ExecutionRecord,
+    claim: JobClaim,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { target } = execution;
+    if (target.kind === 'runs') return this.#planRuns(scope, execution, claim);
+    if (target.kind === 'pairs') return this.#planPairs(scope, execution, target.experimentIds, claim);
+    return this.#planExamples(scope, execution, claim, signal);
+  }
+
+  async #planPairs(
+    scope: WorkspaceScope,
+    { experimentId, evaluatorVersionIds }: ExecutionRecord,
+    [firstId, secondId]: readonly [string, string],
+    claim: JobClaim,
+  ): Promise<string | undefined> {
+    return claim.transaction(async (tx) => {
+      const first = await findPlace(tx, scope, firstId);
+      const second = await findPlace(tx, scope, secondId);
+      if (first === undefined || second === undefined) return 'One of the experiments is gone.';
+      const pairs = await this.#plans.planPairs(tx, experimentId, first, second);
+      await this.#plans.planResults(tx, scope, experimentId, evaluatorVersionIds);
+      return pairs === 0 ? 'The experiments have no example and repetition in common.' : undefined;
+    });
+  }
+
   async #planExamples(
     scope: WorkspaceScope,
     execution: ExecutionRecord,

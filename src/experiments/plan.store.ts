@@ -86,6 +86,61 @@ export class PlanStore {
     );
   }
 
+  /**
+   * A row per example and repetition that both experiments have answered; one whose target failed on either side has
+   * failed. Examples that changed between the versions they answered are no pairs.
+   */
+  async planPairs(
+    tx: Queryable,
+    comparisonId: string,
+    first: ExperimentPlace,
+    second: ExperimentPlace,
+  ): Promise<number> {
+    const state = "case when m.error then 'failed' else 'done' end";
+    const params: unknown[] = [];
+    const firstRuns = rowsOf(first, params);
+    await tx.query(
+      `/* experiments.plan_pairs */
+      insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at,
+        run_id, attempts, finished_at)
+      select $1::uuid, $${params.push(comparisonId)}::uuid, m.example_id, m.repetition,
+        row_number() over (order by m.repetition, m.example_id), ${state}, clock_timestamp(), m.run_id, 1, clock_timestamp()
+      from (${firstRuns}) m
+      where m.status <> 'pending'
+      on conflict do nothing`,
+      params,
+    );
+    const others: unknown[] = [];
+    const secondRuns = rowsOf(second, others);
+    await tx.query(
+      `/* experiments.join_pairs */
+      update experiment_rows u
+      set other_run_id = m.run_id, state = case when m.error then 'failed' else u.state end
+      from (${secondRuns}) m
+      where u.workspace_id = $1 and u.experiment_id = $${others.push(comparisonId)}::uuid
+        and u.example_id = m.example_id and u.repetition = m.repetition and m.status <> 'pending'`,
+      others,
+    );
+    await tx.query(
+      `/* experiments.drop_single_rows */
+      delete from experiment_rows u
+      where u.workspace_id = $1 and u.experiment_id = $2 and (u.other_run_id is null or exists (
+        select from examples a
+        join examples b on b.workspace_id = a.workspace_id and b.dataset_id = a.dataset_id and b.id = a.id
+        where a.workspace_id = $1 and a.dataset_id = $3 and a.id = u.example_id
+          and a.since_version <= $4 and (a.until_version is null or a.until_version > $4)
+          and b.since_version <= $5 and (b.until_version is null or b.until_version > $5)
+          and a.content_hash <> b.content_hash))`,
+      [first.workspaceId, comparisonId, first.datasetId, first.datasetVersion, second.datasetVersion],
+    );
+    const { rows } = await tx.query<{ pairs: number }>(
+      `/* experiments.count_pairs */
+      select count(*)::int as pairs from experiment_rows where workspace_id = $1 and experiment_id = $2`,
+      [first.workspaceId, comparisonId],
+    );
+    return rows[0]?.pairs ?? 0;
+  }
+
   /** A result per row and evaluator version that has none yet; of some examples' rows, or of all. */
   async planResults(
     tx: Queryable,

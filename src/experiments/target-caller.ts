@@ -107,7 +107,7 @@ export class TargetCaller {
   }
 
   /** Never throws for what a target does. Rejects with the signal's reason when it is called off. */
-  async call(target: Exclude<Target, { kind: 'runs' }>, call: TargetCall): Promise<TargetAnswer> {
+  async call(target: Extract<Target, { kind: 'model' | 'http' }>, call: TargetCall): Promise<TargetAnswer> {
     call.signal.throwIfAborted();
     const attempt = new Attempt(call, this.#deps.clock);
     try {

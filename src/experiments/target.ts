@@ -58,7 +58,15 @@ const httpTarget = z.strictObject({
 /** The runs of the experiment itself: only scores are made. */
 const runsTarget = z.strictObject({ kind: z.literal('runs') });
 
-export const targetSchema = z.discriminatedUnion('kind', [modelTarget, httpTarget, runsTarget]);
+/** The runs of two experiments, judged pair by pair. What carries it out is no experiment but a comparative one. */
+const pairsTarget = z.strictObject({
+  kind: z.literal('pairs'),
+  experimentIds: z.tuple([z.uuid(), z.uuid()]),
+});
+
+/** What an experiment can be started with. */
+export const startTarget = z.discriminatedUnion('kind', [modelTarget, httpTarget, runsTarget]);
+export const targetSchema = z.discriminatedUnion('kind', [modelTarget, httpTarget, runsTarget, pairsTarget]);
 export type ModelTarget = z.infer<typeof modelTarget>;
 export type HttpTarget = z.infer<typeof httpTarget>;
 export type Target = z.infer<typeof targetSchema>;

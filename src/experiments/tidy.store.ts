@@ -1,7 +1,7 @@
 /** Removing what nobody can reach any more, in batches. Of all workspaces. */
 import type { Queryable } from '../platform/db.js';
 
-/** Units, then executions, whose project is gone. Returns how many; call again while it is `batch` or more. */
+/** Units, then executions, whose project, or comparative experiment, is gone. Returns how many; call again while it is `batch` or more. */
 export async function tidyExperiments(db: Queryable, batch: number): Promise<number> {
   const { rows } = await db.query<{ removed: number }>(
     `/* experiments.tidy */
@@ -9,6 +9,8 @@ export async function tidyExperiments(db: Queryable, batch: number): Promise<num
       select e.workspace_id, e.experiment_id
       from experiment_executions e
       where not exists (select from projects p where p.workspace_id = e.workspace_id and p.id = e.experiment_id)
+        and not exists (
+          select from comparative_experiments c where c.workspace_id = e.workspace_id and c.id = e.experiment_id)
       limit 100
     ),
     results as (

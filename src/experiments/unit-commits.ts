@@ -165,11 +165,12 @@ export class UnitCommits {
     const owners: FinishedResult[] = [];
     for (const result of results) {
       if (result.outcome.kind !== 'scored') continue;
-      for (const { id, key, score, value, comment, source } of result.outcome.feedback) {
+      for (const { id, key, score, value, comment, source, pair } of result.outcome.feedback) {
         owners.push(result);
         drafts.push({
           id,
-          runId: result.unit.runId,
+          runId: pair?.runId ?? result.unit.runId,
+          ...(pair && { comparativeExperimentId: pair.comparisonId, feedbackGroupId: pair.groupId }),
           key,
           score,
           ...(value !== undefined && { value }),

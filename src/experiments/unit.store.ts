@@ -93,10 +93,10 @@ export class UnitStore {
         returning u.*
       )
       select c.example_id as "exampleId", c.repetition, c.evaluator_version_id as "evaluatorVersionId", c.claim,
-        c.attempts, c.round, c.losses, r.run_id as "runId"
+        c.attempts, c.round, c.losses, r.run_id as "runId", r.other_run_id as "otherRunId"
       from claimed c
       cross join lateral (
-        select run_id from experiment_rows
+        select run_id, other_run_id from experiment_rows
         where workspace_id = $1 and experiment_id = $2 and example_id = c.example_id and repetition = c.repetition
         limit 1
       ) r`,

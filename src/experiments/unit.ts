@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto';
 import { v5 } from 'uuid';
-import type { Spread } from '../evaluators/evaluation.js';
+import type { PositionBias, Preference, Spread } from '../evaluators/evaluation.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { UnitError } from './experiment.js';
 
@@ -39,6 +39,14 @@ export interface ClaimedRow extends RowKey, Claimed {
 
 export interface ClaimedResult extends ResultKey, Claimed {
   readonly runId: string;
+  /** Of a pair: the run `runId` is compared with. */
+  readonly otherRunId: string | null;
+}
+
+/** What is kept of a pair's comparison beside its scores. */
+export interface PairSpread extends Spread {
+  readonly preference: Preference;
+  readonly positionBias: PositionBias;
 }
 
 /** What came of an execution. `cost` is all that was paid for the unit in this round; null where nothing is known. */
@@ -57,7 +65,7 @@ export type ResultOutcome =
       readonly kind: 'scored';
       readonly feedback: readonly ScoreFeedback[];
       readonly cached: boolean;
-      readonly spread: Spread | null;
+      readonly spread: Spread | PairSpread | null;
       readonly cost: string | null;
       readonly cache: CacheEntry | undefined;
     }
@@ -90,6 +98,8 @@ export interface ScoreFeedback {
   readonly value: JsonValue | undefined;
   readonly comment: string | undefined;
   readonly source: JsonObject;
+  /** Of a pair's comparison: whose score it is, and what joins it with the other's. */
+  readonly pair?: { readonly runId: string; readonly comparisonId: string; readonly groupId: string };
 }
 
 const NAMESPACE = '3d0c5f0e-4f6b-4c53-9b1d-4f1d6a2f7a11';

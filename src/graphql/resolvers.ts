@@ -1,5 +1,6 @@
 /** Every resolver class of the API. A class that is not listed here does not exist for clients. */
 import { ContentReadResolver } from '../audit/content-read.resolver.js';
+import { PairComparisonResolver } from '../comparison/pair-comparison.resolver.js';
 import { ComparisonResolver } from '../comparison/comparison.resolver.js';
 import { EvaluatorResolver, EvaluatorVersionResolver } from '../evaluators/evaluator.resolver.js';
 import { ExperimentControlResolver } from '../experiments/experiment-control.resolver.js';
@@ -51,6 +52,7 @@ export const RESOLVER_CLASSES: readonly ResolverClass[] = [
   ExampleResolver,
   RunExamplesResolver,
   ComparisonResolver,
+  PairComparisonResolver,
   GateResolver,
   ApiKeyResolver,
   ContentReadResolver,

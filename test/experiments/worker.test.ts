@@ -21,6 +21,7 @@ import {
   ask,
   insertDataset,
   judgeConfig,
+  look,
   startExperiment,
   steer,
   untilState,
@@ -42,12 +43,16 @@ const examples = Array.from({ length: 6 }, (_, index) => ({
 
 beforeAll(async () => {
   model = await startModelServer({
-    answer: ({ schema, messages, model: name }) =>
-      schema === undefined
-        ? name === 'wrong'
-          ? 'no idea'
-          : `${Number(/(\d+) \+ 1/.exec(messages.at(-1)?.content ?? '')?.[1] ?? 0) + 1}`
-        : { reasoning: 'because', score: 0.5 },
+    answer: ({ schema, messages, model: name }) => {
+      const asked = messages.at(-1)?.content ?? '';
+      if (schema === undefined) {
+        return name === 'wrong' ? 'no idea' : `${Number(/(\d+) \+ 1/.exec(asked)?.[1] ?? 0) + 1}`;
+      }
+      if (!JSON.stringify(schema).includes('preferred')) return { reasoning: 'because', score: 0.5 };
+      // Whoever has an idea is preferred, wherever it stands.
+      const second = asked.indexOf('name="second"');
+      return { reasoning: 'it knows', preferred: asked.indexOf('no idea') > second ? 'first' : 'second' };
+    },
   });
   await new Promise<void>((resolve) => address.listen(0, '127.0.0.1', resolve));
   const hosts = `${model.host},127.0.0.1:${(address.address() as AddressInfo).port}`;
@@ -468,6 +473,129 @@ test('an evaluator that compares is refused where one experiment is scored', asy
   await expect(
     startExperiment(harness, { datasetId, target: prompt(), evaluators: [{ name: 'preference' }] }),
   ).rejects.toThrow('compares the outputs of two experiments and scores none by itself.');
+}, 60_000);
+
+const COMPARISON = `comparison {
+  uuid state stateReason spend total open compared failed skipped experimentIds
+  winRate { examples rate interval { lower upper } wins losses ties positionBias { pairs firstPlace secondPlace } }
+}`;
+
+interface Compared {
+  readonly uuid: string;
+  readonly state: string;
+  readonly spend: string;
+  readonly [figure: string]: unknown;
+}
+
+async function comparison(field: string, type: string, input: object): Promise<Compared> {
+  const { result } = await ask<{ result: { comparison: Compared | null; errors: unknown[] } }>(
+    harness,
+    `mutation ($input: ${type}!) { result: ${field}(input: $input) { ${COMPARISON} errors { code message } } }`,
+    { input },
+  );
+  if (result.comparison === null) throw new Error(JSON.stringify(result.errors));
+  return result.comparison;
+}
+
+const startComparison = (input: object): Promise<Compared> =>
+  comparison('startComparison', 'StartComparisonInput', input);
+
+const untilCompared = (id: string, state: string): Promise<Compared> =>
+  eventually(
+    async () => {
+      const { pairComparison } = await ask<{ pairComparison: Compared }>(
+        harness,
+        `query ($id: ID!) { pairComparison(id: $id) { ${COMPARISON.slice('comparison {'.length)} }`,
+        { id },
+      );
+      if (pairComparison.state !== state) throw new Error(`it is ${JSON.stringify(pairComparison)}`);
+      return pairComparison;
+    },
+    { timeoutMs: 30_000, everyMs: 100 },
+  );
+
+test('two experiments are judged pair by pair, in both orders, once', async () => {
+  const by = async (name: string): Promise<string> => {
+    const id = await startExperiment(harness, {
+      datasetId,
+      target: prompt({ model: name }),
+      evaluators: [],
+      repetitions: 2,
+      useCache: false,
+    });
+    await untilState(harness, id, 'COMPLETED');
+    return id;
+  };
+  const [first, second] = [await by('wrong'), await by('right')];
+  const before = model.calls.length;
+  const input = { first, second, evaluator: { name: 'preference' }, name: 'duel', idempotencyKey: 'duel 1' };
+  const { uuid } = await startComparison(input);
+  expect((await startComparison(input)).uuid).toBe(uuid);
+  const done = await untilCompared(uuid, 'COMPLETED');
+  expect(model.calls.length - before).toBe(24);
+  expect(done).toMatchObject({
+    total: 12,
+    open: 0,
+    compared: 12,
+    failed: 0,
+    skipped: 0,
+    experimentIds: [first, second],
+    winRate: {
+      examples: 6,
+      rate: 1,
+      interval: { lower: 1, upper: 1 },
+      wins: 12,
+      losses: 0,
+      ties: 0,
+      positionBias: { pairs: 12, firstPlace: 0, secondPlace: 0 },
+    },
+  });
+  expect(Number(done.spend)).toBeGreaterThan(0);
+  const scoresOf = async (id: string): Promise<unknown> => (await look(harness, id)).scores;
+  expect(await scoresOf(first)).toMatchObject([{ key: 'preference', n: 12, mean: 0 }]);
+  expect(await scoresOf(second)).toMatchObject([{ key: 'preference', n: 12, mean: 1 }]);
+  const { rows } = await harness.database.pool.query<{ pairs: number; both: boolean }>(
+    `select count(distinct feedback_group_id)::int as pairs, bool_and(n = 2) as both from (
+       select feedback_group_id, count(*) over (partition by feedback_group_id) as n
+       from feedback where comparative_experiment_id = $1) f`,
+    [uuid],
+  );
+  expect(rows).toEqual([{ pairs: 12, both: true }]);
+
+  await expect(startComparison({ first, second: first, evaluator: { name: 'preference' } })).rejects.toThrow(
+    'cannot be compared with itself',
+  );
+  await expect(startComparison({ first, second, evaluator: { name: 'quality' } })).rejects.toThrow(
+    'PAIRWISE',
+  );
+  const unknown = { first, second: v4(), evaluator: { name: 'preference' } };
+  await expect(startComparison(unknown)).rejects.toThrow('There is no such experiment.');
+}, 60_000);
+
+test('a comparison stops at its spend cap, goes on with a higher one, and is called off', async () => {
+  const { experiments } = await ask<{ experiments: { nodes: { uuid: string }[] } }>(
+    harness,
+    'query ($id: UUID!) { experiments(first: 2, datasetIds: [$id]) { nodes { uuid } } }',
+    { id: datasetId },
+  );
+  const [second = '', first = ''] = experiments.nodes.map(({ uuid }) => uuid);
+  const capped = { first, second, evaluator: { name: 'preference' }, concurrency: 1, spendCap: '0.0001' };
+  const { uuid: id } = await startComparison(capped);
+  const paused = await untilCompared(id, 'PAUSED');
+  expect(paused['stateReason']).toBe('The spend cap of $0.0001 is reached.');
+  expect(paused['open']).toBeGreaterThan(0);
+  const resume = (spendCap?: string): Promise<Compared> =>
+    comparison('resumeComparison', 'ResumeComparisonInput', { id, ...(spendCap && { spendCap }) });
+  await expect(resume()).rejects.toThrow('spend cap is reached');
+  expect((await resume('5')).state).toBe('RUNNING');
+  expect(await untilCompared(id, 'COMPLETED')).toMatchObject({ open: 0, compared: 12 });
+  const other = await startComparison(capped);
+  await untilCompared(other.uuid, 'PAUSED');
+  const cancelled = await comparison('cancelComparison', 'ComparisonIdInput', { id: other.uuid });
+  expect(cancelled.state).toBe('CANCELLED');
+  await expect(comparison('cancelComparison', 'ComparisonIdInput', { id: other.uuid })).rejects.toThrow(
+    'has ended',
+  );
 }, 60_000);
 
 test('followers are told of every step, and resume without loss', async () => {

@@ -1,7 +1,7 @@
 /**
  * The one write path of runs: a group commit. Requests hand in events and wait; a lane that is free takes what
  * has gathered (up to 1,000 runs or 4 MB), merges the events of each run, and commits runs, feed and locator
- * in one transaction. Only then are the requests answered. A second lane is for what one cannot take.
+ * in one transaction. Only then are the requests answered.
  *
  *   gathering ──lane free──▶ resolve projects, make partitions and zones (committed ahead: harmless alone)
  *             ──▶ transaction: guard → rows that exist: lock, merge, update → new rows: insert → feed → commit
@@ -33,11 +33,6 @@ import type { RunZones } from './run-zones.js';
 
 const MAX_ROWS = 1_000;
 const MAX_BYTES = 4 * 1024 * 1024;
-/**
- * What waits while a lane is busy is left to that lane, unless it fills a batch or has waited this long: two lanes that
- * share what one could take commit twice, wake readers twice and extend the same pages at once. A lane may be held up.
- */
-const PATIENCE_MS = 200;
 const RETRY_FOR_MS = 5_000;
 /** After a new row turned out to exist, this many batches go through the stage at once. */
 const CAUTIOUS_BATCHES = 20;
@@ -51,8 +46,6 @@ export interface RunWriterDeps {
   readonly doorbell: Doorbell;
   readonly clock: Clock;
   readonly log: Logger;
-  /** How long events wait for a busy lane before another takes them. Default 200. */
-  readonly patienceMs?: number;
   /** Called after each commit, for metrics. */
   readonly onFlush?: (flush: { rows: number; bytes: number; seconds: number }) => void;
 }
@@ -60,7 +53,7 @@ export interface RunWriterDeps {
 interface Submission {
   readonly events: readonly RunEvent[];
   readonly caller: ReturnType<typeof callerSpan>;
-  readonly sinceMs: number;
+  readonly bytes: number;
   readonly refusals: (Refusal | undefined)[];
   /** Batches that still hold events of this submission. */
   open: number;
@@ -72,7 +65,6 @@ interface Gathered {
   readonly submission: Submission;
   readonly index: number;
   readonly event: RunEvent;
-  readonly bytes: number;
 }
 
 const payloadBytes = (event: RunEvent): number =>
@@ -84,18 +76,14 @@ const payloadBytes = (event: RunEvent): number =>
 
 export class RunWriter {
   readonly #deps: RunWriterDeps;
-  readonly #patienceMs: number;
   readonly #queue: Gathered[] = [];
-  #queuedBytes = 0;
   #busyLanes = 0;
-  #impatience: NodeJS.Timeout | undefined;
   #cautious = 0;
   #closed = false;
   #idle: (() => void) | undefined;
 
   constructor(deps: RunWriterDeps) {
     this.#deps = deps;
-    this.#patienceMs = deps.patienceMs ?? PATIENCE_MS;
   }
 
   /**
@@ -110,17 +98,13 @@ export class RunWriter {
       const submission: Submission = {
         events,
         caller: callerSpan(),
-        sinceMs: performance.now(),
+        bytes: 0,
         refusals: new Array<Refusal | undefined>(events.length).fill(undefined),
         open: events.length,
         resolve,
         reject,
       };
-      for (const [index, event] of events.entries()) {
-        const bytes = payloadBytes(event);
-        this.#queuedBytes += bytes;
-        this.#queue.push({ submission, index, event, bytes });
-      }
+      for (const [index, event] of events.entries()) this.#queue.push({ submission, index, event });
       this.#startLanes();
     });
   }
@@ -139,53 +123,33 @@ export class RunWriter {
   }
 
   #startLanes(): void {
-    while (this.#busyLanes < this.#deps.lanes && this.#isDue(this.#busyLanes)) {
+    while (this.#busyLanes < this.#deps.lanes && this.#queue.length > 0) {
       this.#busyLanes += 1;
       // A lane outlives the request that starts it, and writes what others have sent too.
       void everywhere('run writing', () => this.#runLane());
     }
-    const [first] = this.#queue;
-    if (first === undefined || this.#busyLanes === this.#deps.lanes || this.#impatience !== undefined) return;
-    const leftMs = first.submission.sinceMs + this.#patienceMs - performance.now();
-    this.#impatience = setTimeout(() => {
-      this.#impatience = undefined;
-      this.#startLanes();
-    }, leftMs).unref();
-  }
-
-  /** Whether a lane should take what waits, while `others` are busy. */
-  #isDue(others: number): boolean {
-    const [first] = this.#queue;
-    if (first === undefined) return false;
-    return (
-      others === 0 ||
-      this.#queue.length >= MAX_ROWS ||
-      this.#queuedBytes >= MAX_BYTES ||
-      performance.now() - first.submission.sinceMs >= this.#patienceMs
-    );
   }
 
   async #runLane(): Promise<void> {
     // Requests that arrive in the same turn of the event loop belong into one batch.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.#isDue(this.#busyLanes - 1)) {
+    while (this.#queue.length > 0) {
       const batch = this.#take();
       const callers = () => batch.map(({ submission }) => submission.caller);
       await inSharedSpan('runs.flush', callers, { 'tracewell.runs': batch.length }, () => this.#flush(batch));
     }
     this.#busyLanes -= 1;
     if (this.#busyLanes === 0) this.#idle?.();
-    else this.#startLanes();
   }
 
   #take(): Gathered[] {
     let bytes = 0;
     let rows = 0;
     while (rows < this.#queue.length && rows < MAX_ROWS && (rows === 0 || bytes < MAX_BYTES)) {
-      bytes += this.#queue[rows]?.bytes ?? 0;
+      const next = this.#queue[rows];
+      if (next !== undefined) bytes += payloadBytes(next.event);
       rows += 1;
     }
-    this.#queuedBytes -= bytes;
     return this.#queue.splice(0, rows);
   }
 
@@ -193,7 +157,7 @@ export class RunWriter {
     const started = performance.now();
     try {
       await this.#commit(batch, started);
-      const bytes = batch.reduce((total, entry) => total + entry.bytes, 0);
+      const bytes = batch.reduce((total, { event }) => total + payloadBytes(event), 0);
       this.#deps.onFlush?.({ rows: batch.length, bytes, seconds: (performance.now() - started) / 1_000 });
       for (const { submission } of batch) settle(submission);
     } catch (error) {

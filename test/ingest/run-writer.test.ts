@@ -3,16 +3,15 @@ import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { v7 } from 'uuid';
 import type { JsonObject, Payload, RunEvent } from '../../src/ingest/run-event.js';
+import type { RunWriter } from '../../src/ingest/run-writer.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
-import { eventually } from '../support/eventually.js';
 import { Writers } from './writers.js';
 
 const WORKSPACE = randomUUID();
 let database: TestDatabase;
 let writers: Writers;
-const createWriter = (lanes?: number, patienceMs?: number): ReturnType<Writers['create']> =>
-  writers.create(lanes, patienceMs);
+const createWriter = (lanes?: number): { writer: RunWriter; rings: () => number } => writers.create(lanes);
 
 beforeAll(async () => {
   database = await createTestDatabase();
@@ -247,46 +246,6 @@ test('the feed names each change once, with its kind', async () => {
     [['u', 0, id, id]],
     [['e', 0, id, id]],
   ]);
-});
-
-/** Runs of WORKSPACE cannot be committed until the returned function is called. */
-async function holdUp(): Promise<() => Promise<void>> {
-  const client = await database.pool.connect();
-  // Each flush of this workspace reads it under a lock that this one shuts out.
-  await client.query('begin; lock table run_followers in access exclusive mode');
-  return async () => {
-    await client.query('rollback');
-    client.release();
-  };
-}
-
-test('what comes in while a lane is busy goes into one batch', async () => {
-  const { writer, flushed } = createWriter(2, 60_000);
-  const release = await holdUp();
-  const first = writer.write([post(v7())]);
-  await eventually(() => expect(writer.waiting).toBe(0));
-  const others: Promise<unknown>[] = [];
-  for (let request = 0; request < 5; request += 1) {
-    others.push(writer.write([post(v7()), post(v7())]));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  expect(writer.waiting).toBe(10);
-  await release();
-  await Promise.all([first, ...others]);
-  expect(flushed).toEqual([1, 10]);
-});
-
-test('a second lane takes a full batch at once, and anything else when the first is held up', async () => {
-  const full = createWriter(2, 60_000).writer;
-  const held = createWriter(2).writer;
-  const release = await holdUp();
-  const writes = [full, held].map((writer) => writer.write([post(v7())]));
-  await eventually(() => expect([full.waiting, held.waiting]).toEqual([0, 0]));
-  writes.push(full.write(Array.from({ length: 1_000 }, () => post(v7()))));
-  writes.push(held.write([post(v7())]));
-  await eventually(() => expect([full.waiting, held.waiting]).toEqual([0, 0]));
-  await release();
-  await Promise.all(writes);
 });
 
 test('partitions store the columns of a run as the table says', async () => {

@@ -19,12 +19,8 @@ export class Writers {
     this.#database = database;
   }
 
-  create(
-    lanes = 2,
-    patienceMs?: number,
-  ): { writer: RunWriter; rings: () => number; flushed: readonly number[] } {
+  create(lanes = 2): { writer: RunWriter; rings: () => number } {
     let rings = 0;
-    const flushed: number[] = [];
     const { url, pool: shared } = this.#database;
     const pool = createPool({
       url,
@@ -41,22 +37,12 @@ export class Writers {
       listen: () => () => undefined,
       close: () => Promise.resolve(),
     };
-    const writer = new RunWriter({
-      pool,
-      lanes,
-      projects,
-      zones,
-      doorbell,
-      clock: systemClock,
-      log,
-      ...(patienceMs !== undefined && { patienceMs }),
-      onFlush: ({ rows }) => flushed.push(rows),
-    });
+    const writer = new RunWriter({ pool, lanes, projects, zones, doorbell, clock: systemClock, log });
     this.#closers.push(async () => {
       await writer.close();
       await pool.end();
     });
-    return { writer, rings: () => rings, flushed };
+    return { writer, rings: () => rings };
   }
 
   async close(): Promise<void> {

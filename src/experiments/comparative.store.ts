@@ -167,13 +167,13 @@ export class ComparativeStore {
     const { rowCount } = await this.db.query(
       `/* comparative.delete */
       with gone as (
-        delete from comparative_experiments where workspace_id = $1 and id = $2 returning id
+        delete from comparative_experiments where workspace_id = $1 and id = $2 returning workspace_id, id
       ),
       stopped as (
         update experiment_executions e
         set state = 'cancelled', state_reason = 'It was deleted.', finished_at = clock_timestamp()
         from gone
-        where e.workspace_id = $1 and e.experiment_id = gone.id and e.state in ('planning', 'running', 'paused')
+        where e.workspace_id = gone.workspace_id and e.experiment_id = gone.id and e.state in ('planning', 'running', 'paused')
       )
       select 1 from gone limit 1`,
       [scope.workspaceId, id],

@@ -104,6 +104,7 @@ export const QUERIES: Readonly<Record<string, GraphqlCall>> = {
       },
     ],
   },
+  pairComparison: { opens: ['read'], args: (names) => [{ id: names.compared[0] }] },
   contentReads: {
     opens: ['admin'],
     args: (names) => [
@@ -580,6 +581,15 @@ export const MUTATIONS: Readonly<Record<string, GraphqlCall>> = {
   resumeExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[1] } }] },
   cancelExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[2] } }] },
   retryFailedExperiment: { opens: ['write'], args: (names) => [{ input: { id: names.steered[3] } }] },
+  startComparison: {
+    opens: ['write'],
+    also: ['read'],
+    args: (names) => [
+      { input: { first: names.project, second: names.rival, evaluator: { id: names.pairwise } } },
+    ],
+  },
+  cancelComparison: { opens: ['write'], args: (names) => [{ input: { id: names.compared[0] } }] },
+  resumeComparison: { opens: ['write'], args: (names) => [{ input: { id: names.compared[1] } }] },
   createExperimentSchedule: {
     opens: ['write'],
     also: ['read'],

@@ -45,6 +45,10 @@ export interface Names {
   readonly evaluatorName: string;
   readonly evaluatorVersion: string;
   readonly doomedEvaluators: readonly string[];
+  /** An evaluator that compares, a second experiment, and comparisons that can be cancelled and resumed. */
+  readonly pairwise: string;
+  readonly rival: string;
+  readonly compared: readonly string[];
   readonly modelProvider: string;
   readonly doomedModelProviders: readonly string[];
   /** Experiments in the states in which they can be paused, resumed, cancelled, tried again. */
@@ -100,6 +104,9 @@ export function nobodysNames(): Names {
     evaluatorName: `nothing ${randomUUID()}`,
     evaluatorVersion: randomUUID(),
     doomedEvaluators: ids(1),
+    pairwise: randomUUID(),
+    rival: v7(),
+    compared: ids(2),
     modelProvider: randomUUID(),
     doomedModelProviders: ids(1),
     steered: ids(4),

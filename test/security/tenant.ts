@@ -281,6 +281,35 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     );
   };
   const gate = await newGate(gateName);
+  const modelProvider = await newProvider();
+  const rival = await newProject(canary('rival'), dataset)();
+  const pairwise = uuidOf(
+    await mutate(
+      'createEvaluator',
+      {
+        name: canary('pairwise'),
+        kind: 'PAIRWISE',
+        feedbackKey: canary('preferred'),
+        config: {
+          providerId: modelProvider,
+          model: canary('judgemodel'),
+          messages: [{ role: 'user', content: `${canary('question')} {{first}} {{second}}` }],
+        },
+      },
+      'evaluator { uuid }',
+    ),
+    'evaluator',
+  );
+  const newComparison = async (): Promise<string> => {
+    const input = { first: project, second: rival, evaluator: { id: pairwise }, name: canary('comparison') };
+    return uuidOf(await mutate('startComparison', input, 'comparison { uuid }'), 'comparison');
+  };
+  // Runs that are added to it later do not make it one that goes on.
+  await harness.http(`/sessions/${project}`, {
+    key,
+    method: 'PATCH',
+    body: { end_time: new Date().toISOString() },
+  });
   const evaluated = await mutate(
     'evaluateGate',
     { gate: { id: gate }, candidate: { id: project }, candidateRef: canary('release') },
@@ -324,7 +353,10 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     evaluatorName: evaluator.name,
     evaluatorVersion: evaluator.newest.uuid,
     doomedEvaluators: await made(1, async () => (await newEvaluator()).uuid),
-    modelProvider: await newProvider(),
+    pairwise,
+    rival,
+    compared: await made(2, newComparison),
+    modelProvider,
     doomedModelProviders: await made(1, newProvider),
     steered,
     schedule: await newSchedule(),
@@ -342,6 +374,11 @@ export async function plantTenant(harness: Harness): Promise<Names> {
     `update experiment_executions set state = (array['running', 'paused', 'planning', 'completed'])[array_position($1::uuid[], experiment_id)]
      where experiment_id = any($1::uuid[])`,
     [names.steered],
+  );
+  await database.pool.query(
+    `update experiment_executions set state = (array['running', 'paused'])[array_position($1::uuid[], experiment_id)]
+     where experiment_id = any($1::uuid[])`,
+    [names.compared],
   );
   await database.pool.query(
     `insert into experiment_rows (workspace_id, experiment_id, example_id, repetition, position, state, available_at, run_id, error)

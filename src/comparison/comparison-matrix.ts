@@ -1,9 +1,5 @@
-/** Experiments side by side, example by example, and the examples on which they differ. Pure. */
+/** Experiments side by side, example by example, and the examples on which they differ. Pure; runs on a thread. */
 import type { Metric } from './compare.js';
-import { metricName } from './metric.js';
-import type { MetricRef } from './metric.js';
-import { reader } from './score-tables.js';
-import type { LoadedExperiment } from './score-tables.js';
 
 export interface MatrixScore {
   readonly metric: string;
@@ -42,20 +38,38 @@ export interface MatrixCondition {
   readonly changed?: { readonly experimentId: string; readonly to: 'BETTER' | 'WORSE' } | undefined;
 }
 
-export function matrixOf(
-  experiments: readonly LoadedExperiment[],
-  refs: readonly MetricRef[],
-  metrics: readonly Metric[],
-  condition: MatrixCondition,
-): MatrixRow[] {
-  const tables = experiments.map((experiment) => cellsOf(experiment, refs));
-  const exampleIds = [...new Set(tables.flatMap((table) => [...table.keys()]))].sort();
-  const holds = conditionOn(condition, experiments[0]?.experimentId, metrics);
+/** All rows of one experiment, by column. Crosses to the thread as it is. */
+export interface MatrixTable {
+  readonly experimentId: string;
+  /** Of each row. */
+  readonly exampleIds: readonly string[];
+  readonly runIds: readonly string[];
+  /** 1 where the target failed. */
+  readonly failed: Uint8Array;
+  /** Of each row without a score because an evaluation failed, few as they are. */
+  readonly failedKeys: ReadonlyMap<number, readonly string[]>;
+  /** In the order in which metrics are shown: a number per row; NaN where the row has none. */
+  readonly columns: readonly { readonly metric: string; readonly values: Float64Array }[];
+}
+
+export interface MatrixInput {
+  /** The baseline first. */
+  readonly tables: readonly MatrixTable[];
+  readonly metrics: readonly Metric[];
+  readonly condition: MatrixCondition;
+  /** By experiment: examples that are not what the baseline was asked; on those it is neither better nor worse. */
+  readonly changed?: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+export function matrix({ tables, metrics, condition, changed = new Map() }: MatrixInput): MatrixRow[] {
+  const cells = tables.map(cellsOf);
+  const exampleIds = [...new Set(cells.flatMap((table) => [...table.keys()]))].sort();
+  const holds = conditionOn(condition, tables[0]?.experimentId, metrics, changed);
   return exampleIds
     .map((exampleId) => ({
       exampleId,
-      cells: tables.map(
-        (table, index) => table.get(exampleId) ?? emptyCell(experiments[index]?.experimentId ?? ''),
+      cells: cells.map(
+        (table, index) => table.get(exampleId) ?? emptyCell(tables[index]?.experimentId ?? ''),
       ),
     }))
     .filter(holds);
@@ -69,42 +83,40 @@ const emptyCell = (experimentId: string): MatrixCell => ({
   failedKeys: [],
 });
 
-function cellsOf(experiment: LoadedExperiment, refs: readonly MetricRef[]): Map<string, MatrixCell> {
-  const readers = refs.map((ref) => ({ metric: metricName(ref), valueOf: reader(experiment, ref) }));
-  const byExample = new Map<string, LoadedExperiment['rows'][number][]>();
-  for (const row of experiment.rows) {
-    const rows = byExample.get(row.exampleId);
-    if (rows === undefined) byExample.set(row.exampleId, [row]);
+function cellsOf(table: MatrixTable): Map<string, MatrixCell> {
+  const byExample = new Map<string, number[]>();
+  table.exampleIds.forEach((exampleId, row) => {
+    const rows = byExample.get(exampleId);
+    if (rows === undefined) byExample.set(exampleId, [row]);
     else rows.push(row);
-  }
-  return new Map(
-    [...byExample].map(([exampleId, rows]) => [
-      exampleId,
-      {
-        experimentId: experiment.experimentId,
-        runIds: rows.map(({ runId }) => runId),
-        scores: readers.flatMap(({ metric, valueOf }) => {
-          const values = rows.flatMap((row) => valueOf(row) ?? []);
-          if (values.length === 0) return [];
-          return [
-            {
-              metric,
-              mean: values.reduce((sum, value) => sum + value, 0) / values.length,
-              count: values.length,
-            },
-          ];
-        }),
-        failedRuns: rows.filter(({ error }) => error).length,
-        failedKeys: [...new Set(rows.flatMap(({ failedKeys }) => failedKeys))].sort(),
-      },
-    ]),
-  );
+  });
+  return new Map([...byExample].map(([exampleId, rows]) => [exampleId, cellOf(table, rows)]));
+}
+
+function cellOf(
+  { experimentId, runIds, failed, failedKeys, columns }: MatrixTable,
+  rows: readonly number[],
+): MatrixCell {
+  return {
+    experimentId,
+    runIds: rows.flatMap((row) => runIds[row] ?? []),
+    scores: columns.flatMap(({ metric, values }) => {
+      const given = rows.map((row) => values[row] ?? Number.NaN).filter((value) => !Number.isNaN(value));
+      if (given.length === 0) return [];
+      return [
+        { metric, mean: given.reduce((sum, value) => sum + value, 0) / given.length, count: given.length },
+      ];
+    }),
+    failedRuns: rows.filter((row) => failed[row] === 1).length,
+    failedKeys: [...new Set(rows.flatMap((row) => failedKeys.get(row) ?? []))].sort(),
+  };
 }
 
 function conditionOn(
   { metric, passAt, passedBy, failedBy, changed }: MatrixCondition,
   baselineId: string | undefined,
   metrics: readonly Metric[],
+  changedExamples: ReadonlyMap<string, ReadonlySet<string>>,
 ): (row: MatrixRow) => boolean {
   if (metric === undefined) return () => true;
   const isLower = metrics.find(({ key }) => key === metric)?.direction === 'lower';
@@ -121,6 +133,7 @@ function conditionOn(
       return false;
     }
     if (changed === undefined) return true;
+    if (changedExamples.get(changed.experimentId)?.has(row.exampleId) === true) return false;
     const [before, after] = [meanOf(row, baselineId), meanOf(row, changed.experimentId)];
     if (before === undefined || after === undefined || before === after) return false;
     return (after > before !== isLower) === (changed.to === 'BETTER');

@@ -95,6 +95,7 @@ export class ComparisonResolver {
       candidateIds,
       metrics ?? undefined,
       condition,
+      context.signal,
     );
     const ordered = request.backward ? [...all].reverse() : all;
     const bound = request.boundary?.id;

@@ -7,15 +7,15 @@ import type { Threads } from '../platform/threads.js';
 import { seedFrom } from '../statistics/random.js';
 import { requireScope } from '../tenancy/principal.js';
 import type { Principal, WorkspaceScope } from '../tenancy/principal.js';
-import { matrixOf } from './comparison-matrix.js';
-import type { MatrixCondition, MatrixRow } from './comparison-matrix.js';
+import type { MatrixCondition, MatrixInput, MatrixRow } from './comparison-matrix.js';
 import type { ComparisonStore } from './comparison.store.js';
 import { DEFAULTS } from './compare.js';
 import type { CompareInput, CompareOptions, Metric, MetricComparison } from './compare.js';
 import type { EstimateInput, MetricEstimate } from './estimate.js';
 import { metricName, parseMetric } from './metric.js';
 import type { MetricRef } from './metric.js';
-import { labelsOf, metricsOf, slicesOf, toScoreTable } from './score-tables.js';
+import { RecentResults } from './recent-results.js';
+import { labelsOf, metricsOf, slicesOf, toMatrixTable, toScoreTable } from './score-tables.js';
 import type { LoadedExperiment } from './score-tables.js';
 
 export const MAX_EXPERIMENTS = 10;
@@ -55,6 +55,7 @@ export interface Comparison {
 export interface CompareTasks {
   compare(input: CompareInput): MetricComparison[];
   estimate(input: EstimateInput): MetricEstimate[];
+  matrix(input: MatrixInput): MatrixRow[];
 }
 
 /** What an experiment says about itself. */
@@ -74,6 +75,12 @@ export interface ComparisonServiceDeps {
 
 export class ComparisonService {
   private readonly deps: ComparisonServiceDeps;
+  private readonly recent = new RecentResults<MatrixRow>({
+    ttlMs: 10_000,
+    entries: 8,
+    maxRows: 20_000,
+    nowMs: () => performance.now(),
+  });
 
   constructor(deps: ComparisonServiceDeps) {
     this.deps = deps;
@@ -138,6 +145,12 @@ export class ComparisonService {
       }),
       ...cut.map((key) => `"${key}" has more than 20 values; the largest slices are shown.`),
       ...[baseline, ...candidates]
+        .filter(({ rows }) => rows.length >= this.deps.scores.maxRows)
+        .map(
+          ({ experimentId, rows }) =>
+            `Experiment ${experimentId} has ${rows.length} rows or more; those behind them are left out.`,
+        ),
+      ...[baseline, ...candidates]
         .filter(({ rows }) => rows.length === 0)
         .map(({ experimentId }) => `Experiment ${experimentId} has no finished rows.`),
     ];
@@ -151,21 +164,37 @@ export class ComparisonService {
     candidateIds: readonly string[],
     metrics: readonly string[] | undefined,
     condition: MatrixCondition,
-  ): Promise<MatrixRow[]> {
+    signal?: AbortSignal,
+  ): Promise<readonly MatrixRow[]> {
     const scope = requireScope(principal, 'read');
-    await this.commonDataset(scope, baselineId, candidateIds);
-    const asked = [
-      ...new Set([...(metrics ?? []), ...(condition.metric === undefined ? [] : [condition.metric])]),
-    ];
-    const { baseline, candidates, refs } = await this.load(
-      scope,
-      baselineId,
-      candidateIds,
-      metrics === undefined ? undefined : asked,
-      false,
-    );
-    const known = await this.metrics(principal, refs, {});
-    return matrixOf([baseline, ...candidates], refs, known, condition);
+    const datasetId = await this.commonDataset(scope, baselineId, candidateIds);
+    const ids = [baselineId, ...candidateIds];
+    // Whatever changes one of the experiments, or what is said of its rows, changes its revision.
+    const revisions = await this.deps.store.revisions(scope, ids);
+    const key = JSON.stringify([scope.workspaceId, ids, metrics ?? null, condition, revisions]);
+    const compute = async (): Promise<readonly MatrixRow[]> => {
+      const asked = [
+        ...new Set([...(metrics ?? []), ...(condition.metric === undefined ? [] : [condition.metric])]),
+      ];
+      const { baseline, candidates, refs } = await this.load(
+        scope,
+        baselineId,
+        candidateIds,
+        metrics === undefined ? undefined : asked,
+        false,
+      );
+      const changed = await this.changedSince(scope, datasetId, baselineId, candidateIds);
+      // Not called off with whoever asked first: others may wait for it by now.
+      return this.onThread('matrix', {
+        tables: [baseline, ...candidates].map((each) => toMatrixTable(each, refs)),
+        metrics: await this.metrics(principal, refs, {}),
+        condition,
+        changed: new Map(candidateIds.map((id, place) => [id, changed[place] ?? new Set()])),
+      });
+    };
+    const rows = await this.recent.get(key, compute);
+    signal?.throwIfAborted();
+    return rows;
   }
 
   /** Means and intervals of one experiment alone. Throws as `compare` does. */

@@ -131,6 +131,26 @@ export class ComparisonStore {
     return new Set(rows.map(({ id }) => id));
   }
 
+  /** Of each experiment, in order of ids, what changes with it and with the feedback on its rows. */
+  async revisions(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<string[]> {
+    const { rows } = await this.db.query<{ revision: string }>(
+      `/* comparison.revisions */
+      select concat_ws('/', p.id, p.updated_at, e.revision, f.given, f.changed) as revision
+      from projects p
+      left join experiment_executions e on e.workspace_id = p.workspace_id and e.experiment_id = p.id
+      left join lateral (
+        select count(*) as given, max(updated_at) as changed
+        from feedback
+        where workspace_id = p.workspace_id and project_id = p.id
+      ) f on true
+      where p.workspace_id = $1 and p.id = any($2::uuid[])
+      order by p.id
+      limit 100`,
+      [scope.workspaceId, experimentIds],
+    );
+    return rows.map(({ revision }) => revision);
+  }
+
   /** The dataset each experiment is about. What is no experiment of the workspace is left out. */
   async datasetsOf(scope: WorkspaceScope, experimentIds: readonly string[]): Promise<Map<string, string>> {
     const { rows } = await this.db.query<{ id: string; datasetId: string }>(

@@ -2,6 +2,7 @@
 import type { ExperimentScore } from '../experiments/experiment-scores.store.js';
 import type { JsonObject, JsonValue } from '../ingest/run-event.js';
 import type { ScoreTable, Slice } from './compare.js';
+import type { MatrixTable } from './comparison-matrix.js';
 import { metricName, RUN_METRICS } from './metric.js';
 import type { MetricRef, RunMetric } from './metric.js';
 
@@ -73,6 +74,26 @@ export function toScoreTable(experiment: LoadedExperiment, metrics: readonly Met
     columns,
     errors,
     judgeDeviation,
+  };
+}
+
+export function toMatrixTable(experiment: LoadedExperiment, metrics: readonly MetricRef[]): MatrixTable {
+  const { experimentId, rows } = experiment;
+  return {
+    experimentId,
+    exampleIds: rows.map(({ exampleId }) => exampleId),
+    runIds: rows.map(({ runId }) => runId),
+    failed: Uint8Array.from(rows, ({ error }) => (error ? 1 : 0)),
+    failedKeys: new Map(
+      rows.flatMap(({ failedKeys }, row) => (failedKeys.length === 0 ? [] : [[row, failedKeys] as const])),
+    ),
+    columns: metrics.map((ref) => {
+      const valueOf = reader(experiment, ref);
+      return {
+        metric: metricName(ref),
+        values: Float64Array.from(rows, (row) => valueOf(row) ?? Number.NaN),
+      };
+    }),
   };
 }
 

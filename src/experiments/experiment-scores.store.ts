@@ -35,7 +35,7 @@ export interface ExperimentScore {
 }
 
 /** Rows read for statistics at most; more than any experiment that can be started here. */
-export const MAX_SCORED_ROWS = 250_000;
+const MAX_SCORED_ROWS = 250_000;
 /** Feedback keys that are read; a run is not scored under more. */
 const MAX_KEYS = 200;
 
@@ -59,9 +59,12 @@ interface MutableScore extends RowOfScores {
 
 export class ExperimentScoresStore {
   private readonly db: Queryable;
+  /** Rows behind these are left out. */
+  readonly maxRows: number;
 
-  constructor({ db }: { db: Queryable }) {
+  constructor({ db, maxRows = MAX_SCORED_ROWS }: { db: Queryable; maxRows?: number }) {
     this.db = db;
+    this.maxRows = maxRows;
   }
 
   /**
@@ -112,7 +115,7 @@ export class ExperimentScoresStore {
       left join spent on spent.trace_id = rows.trace_id
       where rows.status <> 'pending'
       order by rows.example_id, rows.repetition
-      limit ${MAX_SCORED_ROWS}`,
+      limit ${this.maxRows}`,
       params,
     );
     return rows;

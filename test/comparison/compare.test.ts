@@ -1,10 +1,11 @@
 import { expect, test } from '@jest/globals';
 import { compare, DEFAULTS } from '../../src/comparison/compare.js';
 import type { CompareOptions, Metric, MetricComparison, ScoreTable } from '../../src/comparison/compare.js';
-import { matrixOf } from '../../src/comparison/comparison-matrix.js';
+import { matrix } from '../../src/comparison/comparison-matrix.js';
+import type { MatrixCondition } from '../../src/comparison/comparison-matrix.js';
 import { estimate } from '../../src/comparison/estimate.js';
 import { metricName, parseMetric } from '../../src/comparison/metric.js';
-import { metricsOf, slicesOf, toScoreTable } from '../../src/comparison/score-tables.js';
+import { metricsOf, slicesOf, toMatrixTable, toScoreTable } from '../../src/comparison/score-tables.js';
 import type { LoadedExperiment } from '../../src/comparison/score-tables.js';
 import type { ExperimentScore } from '../../src/experiments/experiment-scores.store.js';
 import { SeededRandom } from '../../src/statistics/random.js';
@@ -430,20 +431,23 @@ test('the matrix finds the examples that one passes and the other fails', () => 
   ]);
   const refs = metricsOf([a, b]);
   const metrics: Metric[] = [{ ...SCORE, key: 'ok' }];
-  const ids = (condition: Partial<Parameters<typeof matrixOf>[3]>): string[] =>
-    matrixOf([a, b], refs, metrics, {
-      metric: 'ok',
-      passAt: 0.5,
-      passedBy: [],
-      failedBy: [],
-      ...condition,
+  const tables = [a, b].map((each) => toMatrixTable(each, refs));
+  const ids = (condition: Partial<MatrixCondition>, changed: string[] = []): string[] =>
+    matrix({
+      tables,
+      metrics,
+      condition: { metric: 'ok', passAt: 0.5, passedBy: [], failedBy: [], ...condition },
+      changed: new Map([['b', new Set(changed)]]),
     }).map(({ exampleId }) => exampleId);
   expect(ids({})).toEqual(['1', '2', '3', '4']);
   expect(ids({ passedBy: ['a'], failedBy: ['b'] })).toEqual(['2']);
   expect(ids({ failedBy: ['b'] })).toEqual(['2']);
   expect(ids({ changed: { experimentId: 'b', to: 'WORSE' } })).toEqual(['2']);
   expect(ids({ changed: { experimentId: 'b', to: 'BETTER' } })).toEqual([]);
-  const [, , , last] = matrixOf([a, b], refs, metrics, { passAt: 0, passedBy: [], failedBy: [] });
+  // An example that is another by now is not one that became worse.
+  expect(ids({ changed: { experimentId: 'b', to: 'WORSE' } }, ['2'])).toEqual([]);
+  const condition = { passAt: 0, passedBy: [], failedBy: [] };
+  const [, , , last] = matrix({ tables, metrics, condition });
   expect(last!.cells).toEqual([
     { experimentId: 'a', runIds: [], scores: [], failedRuns: 0, failedKeys: [] },
     {

@@ -3,6 +3,14 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { v7 } from 'uuid';
+import { compare } from '../../src/comparison/compare.js';
+import { matrix } from '../../src/comparison/comparison-matrix.js';
+import type { MatrixCondition } from '../../src/comparison/comparison-matrix.js';
+import { ComparisonService } from '../../src/comparison/comparison.service.js';
+import { ComparisonStore } from '../../src/comparison/comparison.store.js';
+import { ExperimentScoresStore } from '../../src/experiments/experiment-scores.store.js';
+import { inWorkspace } from '../../src/platform/db-scope.js';
+import type { Principal } from '../../src/tenancy/principal.js';
 import { runGate } from '../../src/cli/gate.js';
 import { ask, insertDataset } from '../experiments/world.js';
 import { startHarness } from '../support/harness.js';
@@ -456,12 +464,32 @@ test('a question that cannot be asked is neither a pass nor a failure', async ()
 });
 
 test('examples that changed between the versions of two experiments are left out, with a warning', async () => {
-  const key = harness.keys.first.secret;
   const before = await experiment('before the change', good, { dataset_version: new Date().toISOString() });
-  for (const { id } of examples.slice(0, 15)) {
-    const body = { outputs: { answer: 'another' } };
-    expect((await harness.http(`/examples/${id}`, { key, method: 'PATCH', body })).status).toBe(200);
-  }
+  const { pool } = harness.database;
+  const { workspaceId } = harness.home;
+  const ids = examples.slice(0, 15).map(({ id }) => id);
+  await pool.query(
+    `update examples set until_version = 2
+     where workspace_id = $1 and dataset_id = $2 and id = any($3::uuid[]) and since_version = 1`,
+    [workspaceId, datasetId, ids],
+  );
+  await pool.query(
+    `insert into examples (workspace_id, dataset_id, id, since_version, name, inputs, outputs, metadata, splits,
+       inputs_hash, content_hash, created_at, modified_at)
+     select workspace_id, dataset_id, id, 2, name, inputs, '{"answer": "another"}', metadata, splits, inputs_hash,
+       sha256('another'), created_at, now()
+     from examples where workspace_id = $1 and dataset_id = $2 and id = any($3::uuid[]) and since_version = 1`,
+    [workspaceId, datasetId, ids],
+  );
+  await pool.query(
+    `insert into dataset_versions (workspace_id, dataset_id, version, created_at, added, modified, removed)
+     values ($1, $2, 2, clock_timestamp(), 0, 15, 0)`,
+    [workspaceId, datasetId],
+  );
+  await pool.query('update datasets set version = 2 where workspace_id = $1 and id = $2', [
+    workspaceId,
+    datasetId,
+  ]);
   const after = await experiment('after the change', bad, { dataset_version: new Date().toISOString() });
   const { compareExperiments } = await ask<{
     compareExperiments: { results: unknown[]; warnings: string[] };
@@ -480,4 +508,68 @@ test('examples that changed between the versions of two experiments are left out
       `15 examples of experiment ${after} are not those of the baseline any more: the dataset changed. They are left out.`,
     ],
   });
+});
+
+test('pages of compared examples are computed once, on a thread, until something changes', async () => {
+  const key = harness.keys.first.secret;
+  const [baselineId, candidateId] = [
+    await experiment('paged baseline', good),
+    await experiment('paged', bad),
+  ];
+  let loads = 0;
+  const scores = new ExperimentScoresStore({ db: harness.app.reads, maxRows: 30 });
+  const read = scores.read.bind(scores);
+  scores.read = (...args) => {
+    loads += 1;
+    return read(...args);
+  };
+  const asked: string[] = [];
+  const tasks = { compare, matrix };
+  const threads = {
+    run: (name: keyof typeof tasks, input: never) => {
+      asked.push(name);
+      return Promise.resolve(tasks[name](input));
+    },
+  };
+  const service = new ComparisonService({
+    scores,
+    store: new ComparisonStore({ db: harness.app.reads }),
+    configs: harness.app.feedbackConfigs,
+    threads: threads as never,
+  });
+  const principal: Principal = {
+    keyId: 'key',
+    kind: 'service',
+    organizationId: '',
+    workspaceId: harness.home.workspaceId,
+    userId: undefined,
+    scopes: new Set(['read']),
+    expiresAtMs: undefined,
+  };
+  const lost = { metric: 'correct', passAt: 1, passedBy: [baselineId], failedBy: [candidateId] };
+  const page = (condition: MatrixCondition = lost) =>
+    inWorkspace(harness.home.workspaceId, () =>
+      service.matrix(principal, baselineId, [candidateId], ['correct'], condition),
+    );
+  const first = await page();
+  expect(await page()).toBe(first);
+  expect({ loads, asked }).toEqual({ loads: 2, asked: ['matrix'] });
+  await page({ ...lost, failedBy: [] });
+  expect(loads).toBe(4);
+  const changed = first[0]?.cells[1]?.runIds[0];
+  const body = { run_id: changed, trace_id: changed, session_id: candidateId, key: 'correct', score: 1 };
+  expect((await harness.http('/feedback', { key, body })).status).toBe(200);
+  const fresh = await page();
+  expect(loads).toBe(6);
+  expect(fresh.length).toBe(first.length);
+  expect(fresh).not.toBe(first);
+  // Rows that are left out are told of.
+  const { warnings } = await inWorkspace(harness.home.workspaceId, () =>
+    service.compare(principal, baselineId, [candidateId], { metrics: ['correct'] }),
+  );
+  expect(warnings).toEqual(
+    [baselineId, candidateId].map(
+      (id) => `Experiment ${id} has 30 rows or more; those behind them are left out.`,
+    ),
+  );
 });

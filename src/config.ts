@@ -247,14 +247,22 @@ const secret = (value: string | undefined): Secret | undefined =>
   value === undefined ? undefined : new Secret(value);
 
 /**
- * Parses an environment. An empty string means unset.
+ * Parses an environment. An empty string means unset. `databaseRequired` for processes that bring no database.
  * @throws ConfigError listing every problem.
  */
-export function loadConfig(env: NodeJS.ProcessEnv): Config {
+export function loadConfig(env: NodeJS.ProcessEnv, { databaseRequired = false } = {}): Config {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const parsed = settings.safeParse(present);
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  const missing =
+    databaseRequired && present['DATABASE_URL'] === undefined
+      ? ['DATABASE_URL: must be set; `npm start` brings a database of its own.']
+      : [];
+  if (!parsed.success || missing.length > 0) {
+    const issues = parsed.error?.issues ?? [];
+    throw new ConfigError([
+      ...missing,
+      ...issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`),
+    ]);
   }
   const s = parsed.data;
   if (s.TRUSTED_DOCUMENTS_ONLY !== 'nobody' && s.TRUSTED_DOCUMENTS_FILE === undefined) {
@@ -319,18 +327,35 @@ function telemetryOf(s: Settings): ExportSettings | undefined {
   };
 }
 
-/**
- * Loads the configuration of this process; prints every problem and exits with 78 where there is one. `defaults`
- * stand for variables that are not set, before the defaults of the table.
- */
-export function loadConfigOrExit(defaults: Readonly<Record<string, string>> = {}): Config {
+function orExit<T>(load: () => T): T {
   try {
-    return loadConfig({ ...defaults, ...process.env });
+    return load();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
     process.exit(78);
   }
+}
+
+/**
+ * Loads the configuration of this process; prints every problem and exits with 78 where there is one. `defaults`
+ * stand for variables that are not set, before the defaults of the table.
+ */
+export function loadConfigOrExit(defaults: Readonly<Record<string, string>> = {}): Config {
+  return orExit(() => loadConfig({ ...defaults, ...process.env }));
+}
+
+/**
+ * The same for a gateway or worker, which brings no database. Without one it exits with 78, too: a process manager
+ * that started it again and again would change nothing.
+ */
+export function loadProcessConfigOrExit(): { readonly config: Config; readonly databaseUrl: string } {
+  return orExit(() => {
+    const config = loadConfig(process.env, { databaseRequired: true });
+    const { url } = config.database;
+    if (url === undefined) throw new Error('A process was to start without a database.');
+    return { config, databaseUrl: url.reveal() };
+  });
 }
 
 /** Name, default and meaning of each variable, in order: the source of the README's table. */

@@ -1,7 +1,7 @@
 /** Entry point of a gateway process. */
 import 'reflect-metadata';
 import { createApp } from './app.js';
-import { loadConfigOrExit } from './config.js';
+import { loadProcessConfigOrExit } from './config.js';
 import { createGateway } from './gateway.js';
 import { prepareInstallation } from './installation.js';
 import { systemIds } from './platform/ids.js';
@@ -10,7 +10,7 @@ import { createLogger } from './platform/log.js';
 import { startTelemetry } from './platform/telemetry-export.js';
 import { VERSION } from './version.js';
 
-const config = loadConfigOrExit();
+const { config, databaseUrl } = loadProcessConfigOrExit();
 const log = createLogger(config.logLevel, 'gateway');
 const lifecycle = new Lifecycle(log);
 lifecycle.handleSignals();
@@ -24,10 +24,6 @@ try {
     log,
   });
   lifecycle.onStop('telemetry', stopTelemetry, 6_000);
-  if (config.database.url === undefined) {
-    throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
-  }
-  const databaseUrl = config.database.url.reveal();
   const { pepper, vaultKeys, databaseRole } = await prepareInstallation({ config, databaseUrl, log });
   const app = createApp({ config, databaseUrl, databaseRole, pepper, vaultKeys, log, lifecycle });
   const gateway = await createGateway(app, config, lifecycle);

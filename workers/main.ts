@@ -1,7 +1,7 @@
 /** Entry point of a worker process. */
 import 'reflect-metadata';
 import { createApp } from '../src/app.js';
-import { loadConfigOrExit } from '../src/config.js';
+import { loadProcessConfigOrExit } from '../src/config.js';
 import { prepareInstallation } from '../src/installation.js';
 import { systemIds } from '../src/platform/ids.js';
 import { Lifecycle } from '../src/platform/lifecycle.js';
@@ -10,7 +10,7 @@ import { startTelemetry } from '../src/platform/telemetry-export.js';
 import { VERSION } from '../src/version.js';
 import { createWorkers, serveHealth } from './workers.js';
 
-const config = loadConfigOrExit();
+const { config, databaseUrl } = loadProcessConfigOrExit();
 const log = createLogger(config.logLevel, 'workers');
 const lifecycle = new Lifecycle(log);
 lifecycle.handleSignals();
@@ -24,10 +24,6 @@ try {
     log,
   });
   lifecycle.onStop('telemetry', stopTelemetry, 6_000);
-  if (config.database.url === undefined) {
-    throw new Error('DATABASE_URL is not set; `npm start` brings a database of its own.');
-  }
-  const databaseUrl = config.database.url.reveal();
   const { pepper, vaultKeys, databaseRole } = await prepareInstallation({ config, databaseUrl, log });
   const app = createApp({ config, databaseUrl, databaseRole, pepper, vaultKeys, log, lifecycle });
   const group = await createWorkers(app, config, lifecycle);

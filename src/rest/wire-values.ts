@@ -174,7 +174,9 @@ function codeOf(code: ProblemCode): ErrorCode {
 function refusalOf(problems: readonly Problem[]): AppError {
   const [first] = problems;
   if (first === undefined) return new AppError('UNPROCESSABLE', 'The request was refused.');
-  return new AppError(codeOf(first.code), problems.map(({ message }) => message).join(' '), {
+  // Not every message is a sentence: the problems of an import begin with the row and end without a full stop.
+  const text = problems.map(({ message }) => message).join('; ');
+  return new AppError(codeOf(first.code), text.replaceAll('.; ', '. '), {
     details: { loc: first.path },
   });
 }

@@ -200,11 +200,11 @@ test('a file goes in and out over HTTP, compressed or not', async () => {
   const refused = await fetch(`${harness.url}/datasets/${uuid}/import?format=jsonl`, {
     method: 'POST',
     headers: { 'x-api-key': key },
-    body: '{"inputs":{}}\nnonsense\n',
+    body: '{"inputs":{}}\nnonsense\nmore\n',
   });
   expect([refused.status, await refused.json()]).toEqual([
     422,
-    expect.objectContaining({ detail: 'Row 2 is not valid JSON' }),
+    expect.objectContaining({ detail: 'Row 2 is not valid JSON; Row 3 is not valid JSON' }),
   ]);
   const exported = await fetch(`${harness.url}/datasets/${uuid}/export?format=csv`, {
     headers: { 'x-api-key': key },

@@ -377,9 +377,12 @@ function checkRules(rules: readonly unknown[]): Result<readonly GateRule[]> {
   }
   const parsed = rules.map((rule) => gateRule.safeParse(rule));
   const problems = parsed.flatMap(({ error }, index) =>
-    (error?.issues ?? []).map(({ message, path }) =>
-      problem('INVALID', message, ['rules', String(index), ...path.map(String)]),
-    ),
+    (error?.issues ?? []).flatMap((issue) => {
+      const path = ['rules', String(index), ...issue.path.map(String)];
+      return issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => problem('INVALID', `A rule of this kind has no "${key}".`, [...path, key]))
+        : problem('INVALID', issue.message, path);
+    }),
   );
   const checked = parsed.flatMap(({ data }) => data ?? []);
   checked.forEach((rule, index) => {

@@ -5,10 +5,11 @@ import { DEFAULTS } from '../comparison/compare.js';
 export const VERDICTS = ['PASS', 'FAIL', 'INCONCLUSIVE'] as const;
 export type GateVerdict = (typeof VERDICTS)[number];
 
+// Strict: a setting that is misspelt and passed over would be a rule that asks less than its author meant.
 const metric = z.string().min(1).max(300);
-const slice = z.object({ key: z.string().min(1).max(200), value: z.string().max(500) }).optional();
+const slice = z.strictObject({ key: z.string().min(1).max(200), value: z.string().max(500) }).optional();
 
-const thresholdRule = z.object({
+const thresholdRule = z.strictObject({
   kind: z.literal('threshold'),
   metric,
   atLeast: z.number().optional(),
@@ -18,7 +19,7 @@ const thresholdRule = z.object({
   slice,
 });
 
-const noRegressionRule = z.object({
+const noRegressionRule = z.strictObject({
   kind: z.literal('no_regression'),
   /** All that occur where absent. */
   metrics: z.array(metric).min(1).max(50).optional(),
@@ -28,9 +29,9 @@ const noRegressionRule = z.object({
   burden: z.enum(['regression', 'non_inferiority']).default('regression'),
 });
 
-const improvementRule = z.object({ kind: z.literal('improvement'), metric });
+const improvementRule = z.strictObject({ kind: z.literal('improvement'), metric });
 
-const labelSpikeRule = z.object({
+const labelSpikeRule = z.strictObject({
   kind: z.literal('label_spike'),
   /** A feedback key with categories. */
   key: z.string().min(1).max(256),

@@ -277,6 +277,18 @@ test('mistakes are named', async () => {
     ['INVALID', ['rules', '1', 'kind']],
     ['INVALID', ['rules', '0']],
   ]);
+  const misspelt = [
+    { kind: 'threshold', metric: 'correct', atLeast: 0.5, slice: { key: 'tier', value: 'x', keys: 1 } },
+    { kind: 'no_regression', metrics: ['correct'], burdn: 'non_inferiority' },
+    { kind: 'improvement', metric: 'correct', atLeast: 0.5 },
+    { kind: 'label_spike', key: 'topic', maximumIncrease: 0.1, label: ['billing'] },
+  ];
+  expect(await problems({ candidate: named('same'), baseline: named('baseline'), rules: misspelt })).toEqual([
+    ['INVALID', ['rules', '0', 'slice', 'keys']],
+    ['INVALID', ['rules', '1', 'burdn']],
+    ['INVALID', ['rules', '2', 'atLeast']],
+    ['INVALID', ['rules', '3', 'label']],
+  ]);
 });
 
 test('experiments are set side by side, over slices and example by example', async () => {

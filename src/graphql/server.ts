@@ -168,7 +168,8 @@ function operationPlugin(
           nameOperation(contextValue.principal, admission.operation);
           const execution = { document, operationName: request.operationName, variables, contextValue };
           const outcome = await executed(executor, execution, contextValue);
-          const { data, errors } = outcome;
+          const { data } = outcome;
+          const errors = neverRan(outcome) ? outcome.errors?.map(aboutVariables) : outcome.errors;
           raised = errors ?? [];
           const shown = errors?.map((error) => presenter.present(error, site));
           return {
@@ -225,10 +226,25 @@ async function executed(
   }
 }
 
-/** The status of an answer without data: the variables were wrong, or nothing came of it at all. */
-function statusWithout({ data, errors, failed }: Outcome): { readonly status?: number } {
-  if (failed) return { status: 500 };
-  return data === undefined && errors !== undefined && errors.length > 0 ? { status: 400 } : {};
+/** Whether it was refused before its first field: the gate has let it through, so it is for its variables. */
+const neverRan = ({ data, errors = [], failed }: Outcome): boolean =>
+  failed !== true && data === undefined && errors.length > 0;
+
+/** What graphql-js complains of in variables wraps another error, which hides whose fault it is. */
+function aboutVariables(error: unknown): unknown {
+  if (!(error instanceof GraphQLError) || error.extensions['code'] !== undefined) return error;
+  const extensions = { ...error.extensions, code: 'BAD_USER_INPUT' };
+  return new GraphQLError(error.message, {
+    nodes: error.nodes ?? null,
+    originalError: error.originalError ?? null,
+    extensions,
+  });
+}
+
+/** The status of an answer without data. */
+function statusWithout(outcome: Outcome): { readonly status?: number } {
+  if (outcome.failed) return { status: 500 };
+  return neverRan(outcome) ? { status: 400 } : {};
 }
 
 /** Under its own name an operation is recognised in the record of content reads. */

@@ -179,6 +179,19 @@ test('variables, operations and names that are wrong get GraphQL messages withou
     variables: { at: '2026-02-31T00:00:00Z' },
   });
   expect([variable.status, variable.body.errors?.[0]?.extensions['code']]).toEqual([400, 'BAD_USER_INPUT']);
+  const typed = await server.post(
+    { query: 'query ($n: Int!) { things(first: $n) { nodes { name } } }', variables: { n: 'seven' } },
+    { key: 'read' },
+  );
+  expect([typed.status, typed.body.errors]).toMatchObject([
+    400,
+    [
+      {
+        message: expect.stringContaining('Variable "$n" got invalid value "seven"'),
+        extensions: { code: 'BAD_USER_INPUT' },
+      },
+    ],
+  ]);
   const literal = await server.post({ query: '{ when(at: "yesterday") }' });
   expect([literal.status, literal.body.errors?.[0]?.extensions['code']]).toEqual([
     400,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { isRange } from './platform/network.js';
+import { ClusterUrlError, parseClusterUrl } from './platform/redis-url.js';
 import { Secret } from './platform/secret.js';
 import type { ExportSettings } from './platform/telemetry-export.js';
 
@@ -21,6 +22,21 @@ const url = (protocols: readonly string[]) =>
     },
     { message: `must be a URL starting with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}` },
   );
+
+/** One server, or a cluster. */
+const redisUrl = z.string().superRefine((value, context) => {
+  const refuse = (message: string): void => context.addIssue({ code: 'custom', message });
+  try {
+    if (parseClusterUrl(value) !== undefined) return;
+    const { protocol, hostname } = new URL(value);
+    if (['redis:', 'rediss:'].includes(protocol) && !hostname.includes(',')) return;
+  } catch (error) {
+    if (error instanceof ClusterUrlError) return refuse(error.message);
+  }
+  refuse(
+    'must be a URL starting with redis:// or rediss://; of a cluster, with redis+cluster:// or rediss+cluster://',
+  );
+});
 
 /** The list of a W3C baggage header, as the OpenTelemetry variables have it. */
 const otlpHeaders = z.string().transform((text, context): Readonly<Record<string, string>> => {
@@ -66,9 +82,11 @@ const settings = z.object({
     .describe(
       'Role that statements of callers run as where the login role bypasses row-level security. Default: `tracewell_app`, made at start.',
     ),
-  REDIS_URL: url(['redis:', 'rediss:'])
+  REDIS_URL: redisUrl
     .optional()
-    .describe('Redis 6.2 or newer for jobs and doorbells. Default: both run on Postgres.'),
+    .describe(
+      'Redis 6.2 or newer for jobs and doorbells, or a cluster: `redis+cluster://host:port,host:port`. Default: both run on Postgres.',
+    ),
   TRACEWELL_DATA_DIR: z
     .string()
     .default('.tracewell')

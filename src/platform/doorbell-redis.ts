@@ -1,13 +1,14 @@
 /**
  * Doorbells over Redis publish/subscribe: one channel, one connection that listens and one that rings. A
- * listening connection that answers no PING is replaced, as a half-open one hears nothing.
+ * listening connection that answers no PING is replaced, as a half-open one hears nothing. In a cluster each is with some
+ * node: a ring reaches those at other nodes too.
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { decodeRing, DoorbellListeners, encodeRing, PendingRings } from './doorbell-listeners.js';
 import type { Doorbell } from './doorbell.js';
 import type { Logger } from './log.js';
-import { createRedis } from './redis.js';
+import { createRedisNode } from './redis.js';
 
 export interface RedisDoorbellOptions {
   readonly url: string;
@@ -34,8 +35,8 @@ export class RedisDoorbell implements Doorbell {
     const { url, log } = options;
     this.#options = { channel: 'tracewell', keepaliveMs: 5_000, ...options };
     this.#listeners = new DoorbellListeners(log);
-    this.#subscriber = createRedis({ url, log, name: 'doorbell', use: 'subscriber' });
-    this.#publisher = createRedis({ url, log, name: 'doorbell-ring', use: 'commands' });
+    this.#subscriber = createRedisNode({ url, log, name: 'doorbell', use: 'subscriber' });
+    this.#publisher = createRedisNode({ url, log, name: 'doorbell-ring', use: 'commands' });
     this.#subscriber.on('message', (_channel: string, message: string) => this.#hear(message));
     this.#subscriber.subscribe(this.#options.channel).catch((error: unknown) => {
       if (!this.#isClosed) log.warn({ err: error }, 'doorbell could not subscribe');

@@ -1,8 +1,9 @@
 /**
- * Limits that hold across gateways: the buckets are in Redis, changed by one script. When Redis fails or is slow
+ * Limits that hold across gateways: the buckets are in Redis, changed by one script on one key, which a cluster
+ * wants too. When Redis fails or is slow
  * the local limiter decides; nobody is refused because the limiter broke.
  */
-import type { Redis, Result } from 'ioredis';
+import type { Cluster, Redis, Result } from 'ioredis';
 import type { Clock } from '../platform/clock.js';
 import type { Logger } from '../platform/log.js';
 import { LocalRateLimiter, toDecision } from './rate-limiter.js';
@@ -48,7 +49,7 @@ const PATIENCE_MS = 250;
 const PAUSE_MS = 1_000;
 
 export interface RedisRateLimiterDeps {
-  readonly redis: Redis;
+  readonly redis: Redis | Cluster;
   readonly shapes: LimitShapes;
   readonly clock: Clock;
   readonly log: Logger;

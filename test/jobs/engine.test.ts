@@ -16,7 +16,7 @@ import { deliveryId } from '../../src/platform/jobs/job.js';
 import type { Delivery } from '../../src/platform/jobs/job.js';
 import { eventually } from '../support/eventually.js';
 import { createKit, defineUnitJob, engineNames, handle, log, recordResult, redisUrl } from './harness.js';
-import type { Kit } from './harness.js';
+import type { EngineName, Kit } from './harness.js';
 
 const contract = defineUnitJob();
 let sequence = 0;
@@ -80,6 +80,16 @@ describe('what is relied on in BullMQ for Postgres without being documented', ()
     await engine.close();
   });
 });
+
+/** Every server of the engine; none where it is on Postgres. */
+async function askRedis<T>(name: EngineName, kit: Kit, question: (redis: Redis) => Promise<T>): Promise<T[]> {
+  if (kit.cluster !== undefined) return kit.cluster.ask(question);
+  if (name !== 'redis') return [];
+  const redis = new Redis(redisUrl ?? '');
+  const answer = await question(redis);
+  redis.disconnect();
+  return [answer];
+}
 
 describe.each(engineNames.filter((name) => name !== 'postgres with outbox'))('the engine on %s', (name) => {
   let kit: Kit;
@@ -169,11 +179,8 @@ describe.each(engineNames.filter((name) => name !== 'postgres with outbox'))('th
         `select count(*) as n from pg_stat_activity
          where datname = current_database() and application_name not in ('tracewell-test', 'tracewell-test-jobs')`,
       );
-      if (redisUrl === undefined || name !== 'redis') return rows[0]?.n ?? 0;
-      const redis = new Redis(redisUrl);
-      const list = await redis.client('LIST');
-      redis.disconnect();
-      return (rows[0]?.n ?? 0) + String(list).split(`tracewell-jobs`).length;
+      const lists = await askRedis(name, kit, async (redis) => String(await redis.client('LIST')));
+      return lists.join().split('tracewell-jobs').length + (rows[0]?.n ?? 0);
     };
     const before = await clients();
     let running = 0;

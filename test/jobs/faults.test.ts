@@ -47,7 +47,8 @@ const starts = async (kit: Kit, unit: string): Promise<number> => {
 
 const PATIENT = { timeoutMs: 40_000, everyMs: 50 };
 
-describe.each(engineNames)('workers that die, on %s', (name) => {
+// A cluster's deaths are in cluster.test.ts.
+describe.each(engineNames.filter((name) => name !== 'redis cluster'))('workers that die, on %s', (name) => {
   let kit: Kit;
   beforeAll(async () => {
     kit = await createKit(name);

@@ -22,16 +22,19 @@ import { startWorkers } from '../../workers/worker-group.js';
 import type { WorkerGroup } from '../../workers/worker-group.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
+import { hasRedisServer, startRedisCluster } from '../support/redis-cluster.js';
+import type { RedisCluster } from '../support/redis-cluster.js';
 
 export const log = createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent', 'test');
 export const redisUrl = process.env['TEST_REDIS_URL'];
 
-export type EngineName = 'postgres' | 'postgres with outbox' | 'redis';
+export type EngineName = 'postgres' | 'postgres with outbox' | 'redis' | 'redis cluster';
 /** The legs of every suite; Redis where there is one. */
 export const engineNames: EngineName[] = [
   'postgres',
   'postgres with outbox',
   ...(redisUrl === undefined ? [] : (['redis'] as const)),
+  ...(hasRedisServer ? (['redis cluster'] as const) : []),
 ];
 
 export const unitPayload = z.object({ unit: z.string() });
@@ -54,6 +57,8 @@ export interface Kit {
   readonly database: TestDatabase;
   readonly url: string;
   readonly prefix: string;
+  /** Its own, on the engine of that name; other kits share one Redis. */
+  readonly cluster: RedisCluster | undefined;
   readonly pool: pg.Pool;
   readonly store: JobStore;
   readonly doorbell: Doorbell;
@@ -84,37 +89,50 @@ export async function recordResult(
   await tx.query('insert into test_results (unit, claim) values ($1, $2)', [unit, claim]);
 }
 
-export function engineConnection(name: EngineName, url: string): EngineConfig['connection'] {
-  return name === 'redis' ? { kind: 'redis', url: redisUrl ?? '' } : { kind: 'postgres', url };
+export function engineConnection(
+  name: EngineName,
+  url: string,
+  clusterUrl?: string,
+): EngineConfig['connection'] {
+  if (name === 'redis') return { kind: 'redis', url: redisUrl ?? '' };
+  return clusterUrl === undefined ? { kind: 'postgres', url } : { kind: 'redis', url: clusterUrl };
 }
 
 export async function createKit(name: EngineName): Promise<Kit> {
   const database = await createTestDatabase();
   await database.pool.query('create table test_results (unit text not null, claim bigint not null)');
   await database.pool.query('create table test_starts (unit text not null, claim bigint not null)');
-  return connectKit(name, database, `t${randomUUID().slice(0, 8)}`);
+  const cluster = name === 'redis cluster' ? await startRedisCluster() : undefined;
+  return connectKit(name, database, `t${randomUUID().slice(0, 8)}`, cluster);
 }
 
-export async function connectKit(name: EngineName, database: TestDatabase, prefix: string): Promise<Kit> {
+export async function connectKit(
+  name: EngineName,
+  database: TestDatabase,
+  prefix: string,
+  cluster?: RedisCluster,
+): Promise<Kit> {
   const { url } = database;
   const pool = createPool({ url, name: 'test-jobs', max: 8, statementTimeoutMs: 10_000, log });
   const store = new JobStore();
+  const connection = engineConnection(name, url, cluster?.url);
   const doorbell = createDoorbell({
     databaseUrl: url,
-    redisUrl: name === 'redis' ? redisUrl : undefined,
+    redisUrl: connection.kind === 'redis' ? connection.url : undefined,
     log,
   });
   const delivery = name === 'postgres' ? 'transactional' : 'outbox';
   const queue = new JobQueue({ store, ids: systemIds, doorbell, delivery });
   const newEngine = (queues: readonly string[] = ['work']) =>
-    createJobEngine({ connection: engineConnection(name, url), queues, log, prefix });
-  if (name !== 'redis') await (await newEngine()).close();
+    createJobEngine({ connection, queues, log, prefix });
+  if (connection.kind === 'postgres') await (await newEngine()).close();
   const groups: WorkerGroup[] = [];
   return {
     name,
     database,
     url,
     prefix,
+    cluster,
     pool,
     store,
     doorbell,
@@ -165,6 +183,7 @@ export async function connectKit(name: EngineName, database: TestDatabase, prefi
       await Promise.all(groups.map((group) => group.close(1_000)));
       await doorbell.close();
       await pool.end();
+      await cluster?.stop();
       await database.drop();
     },
   };

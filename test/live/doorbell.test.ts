@@ -1,4 +1,4 @@
-/** What every doorbell does, run against both engines. */
+/** What every doorbell does, run against every engine; at a cluster, rings come from one node and are heard at another. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { PostgresDoorbell } from '../../src/platform/doorbell-postgres.js';
@@ -8,29 +8,51 @@ import { createLogger } from '../../src/platform/log.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { hasRedisServer, startRedisCluster } from '../support/redis-cluster.js';
+import type { RedisCluster } from '../support/redis-cluster.js';
 import { createTcpProxy } from '../support/tcp-proxy.js';
 import type { TcpProxy } from '../support/tcp-proxy.js';
 
 const log = createLogger('silent', 'test');
 let database: TestDatabase;
+let cluster: RedisCluster | undefined;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-});
+  if (hasRedisServer) cluster = await startRedisCluster();
+}, 30_000);
 
-afterAll(() => database.drop());
+afterAll(() => Promise.all([database.drop(), cluster?.stop()]));
+
+/** The cluster as somebody sees it who was told of some of its nodes. */
+const throughNodes = (ports: readonly number[]): string => cluster?.urlOf(ports) ?? '';
+const nodePort = (node: number): number => cluster?.ports[node] ?? 0;
+const proxied = (proxy: TcpProxy): number => Number(new URL(proxy.url('redis://127.0.0.1')).port);
+const redisDoorbell = (url: string, channel: string): Doorbell =>
+  new RedisDoorbell({ url, channel, log, keepaliveMs: 300 });
 
 const engines = {
   Postgres: {
     url: () => database.url,
+    behind: (proxy: TcpProxy) => proxy.url(database.url),
+    target: () => database.url,
     make: (url: string, channel: string): Doorbell =>
       new PostgresDoorbell({ url, channel, log, keepaliveMs: 300 }),
   },
   Redis: {
     url: () => process.env['TEST_REDIS_URL'] ?? '',
-    make: (url: string, channel: string): Doorbell =>
-      new RedisDoorbell({ url, channel, log, keepaliveMs: 300 }),
+    behind: (proxy: TcpProxy) => proxy.url(process.env['TEST_REDIS_URL'] ?? ''),
+    target: () => process.env['TEST_REDIS_URL'] ?? '',
+    make: redisDoorbell,
   },
+  ...(hasRedisServer && {
+    'Redis Cluster': {
+      url: () => throughNodes([nodePort(0)]),
+      behind: (proxy: TcpProxy) => throughNodes([proxied(proxy)]),
+      target: () => `redis://127.0.0.1:${nodePort(1)}`,
+      make: redisDoorbell,
+    },
+  }),
 };
 
 describe.each(Object.entries(engines))('the %s doorbell', (_name, engine) => {
@@ -41,9 +63,9 @@ describe.each(Object.entries(engines))('the %s doorbell', (_name, engine) => {
 
   beforeEach(async () => {
     channel = `test-${randomUUID()}`;
-    proxy = await createTcpProxy(engine.url());
+    proxy = await createTcpProxy(engine.target());
     here = engine.make(engine.url(), channel);
-    there = engine.make(proxy.url(engine.url()), channel);
+    there = engine.make(engine.behind(proxy), channel);
   });
 
   afterEach(async () => {
@@ -150,3 +172,33 @@ describe.each(Object.entries(engines))('the %s doorbell', (_name, engine) => {
     await eventually(() => expect(proxy.connections).toBe(0));
   });
 });
+
+(hasRedisServer ? test : test.skip)(
+  'a doorbell whose node of the cluster goes away is heard, and hears, through the next one',
+  async () => {
+    const channel = `test-${randomUUID()}`;
+    const proxies = await Promise.all(
+      [1, 2].map((node) => createTcpProxy(`redis://127.0.0.1:${nodePort(node)}`)),
+    );
+    const here = redisDoorbell(throughNodes([nodePort(0)]), channel);
+    const there = redisDoorbell(throughNodes(proxies.map(proxied)), channel);
+    const [heardHere, heardThere] = [new Set<string>(), new Set<string>()];
+    here.listen('there', (payload) => heardHere.add(payload));
+    there.listen('here', (payload) => heardThere.add(payload));
+    const both = (turn: string): Promise<void> =>
+      eventually(() => {
+        here.ring('here', turn);
+        there.ring('there', turn);
+        expect([heardHere.has(turn), heardThere.has(turn)]).toEqual([true, true]);
+      });
+    await both('at first');
+    for (const proxy of proxies) {
+      proxy.refuse(true);
+      await both(`without ${proxied(proxy)}`);
+      proxy.refuse(false);
+    }
+    await Promise.all([here.close(), there.close()]);
+    await Promise.all(proxies.map((proxy) => proxy.close()));
+  },
+  30_000,
+);

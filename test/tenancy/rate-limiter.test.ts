@@ -1,14 +1,18 @@
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { Redis } from 'ioredis';
+import type { Cluster } from 'ioredis';
 import fc from 'fast-check';
 import { createRedis } from '../../src/platform/redis.js';
 import { LocalRateLimiter, limitShapes } from '../../src/tenancy/rate-limiter.js';
 import type { RateLimiter } from '../../src/tenancy/rate-limiter.js';
 import { RedisRateLimiter } from '../../src/tenancy/redis-rate-limiter.js';
 import { TokenBuckets } from '../../src/tenancy/token-buckets.js';
+import { eventually } from '../support/eventually.js';
+import { hasRedisServer, startRedisCluster } from '../support/redis-cluster.js';
 import { TestClock, log } from './world.js';
 
 const redisUrl = process.env['TEST_REDIS_URL'];
@@ -19,19 +23,29 @@ beforeEach(() => {
 });
 
 const redis = redisUrl === undefined ? undefined : new Redis(redisUrl);
+const cluster = hasRedisServer ? await startRedisCluster() : undefined;
+const connect = (url: string) => createRedis({ url, name: 'limits', use: 'commands', log });
+const clustered = cluster === undefined ? undefined : connect(cluster.url);
+if (clustered !== undefined) await once(clustered, 'ready');
 afterAll(async () => {
   await redis?.quit();
+  clustered?.disconnect();
+  await cluster?.stop();
 });
 
 const implementations: [string, () => RateLimiter][] = [
   ['local', () => new LocalRateLimiter({ shapes, clock })],
 ];
-if (redis !== undefined) {
+for (const [name, client] of [
+  ['redis', redis],
+  ['redis cluster', clustered],
+] as const) {
+  if (client === undefined) continue;
   implementations.push([
-    'redis',
+    name,
     () =>
       new RedisRateLimiter({
-        redis,
+        redis: client,
         shapes,
         clock,
         log,
@@ -161,8 +175,11 @@ withRedis('gateways share one limit through Redis, by its clock, and buckets exp
   expect(ttl).toBeLessThanOrEqual(61_000);
 });
 
-test('while Redis is away the local limits hold and nobody is refused for it', async () => {
-  const gone = createRedis({ url: 'redis://127.0.0.1:1', name: 'limits', use: 'commands', log });
+test.each([
+  ['Redis', 'redis://127.0.0.1:1'],
+  ['the whole cluster', 'redis+cluster://127.0.0.1:1,127.0.0.1:2'],
+])('while %s is away the local limits hold and nobody is refused for it', async (_, url) => {
+  const gone = connect(url);
   const limiter = new RedisRateLimiter({ redis: gone, shapes, clock, log });
   for (let n = 0; n < 60; n += 1) expect((await limiter.take('k', 'api')).allowed).toBe(true);
   expect((await limiter.take('k', 'api')).allowed).toBe(false);
@@ -170,6 +187,40 @@ test('while Redis is away the local limits hold and nobody is refused for it', a
   expect((await limiter.take('k', 'api')).allowed).toBe(true);
   gone.disconnect();
 });
+
+(cluster === undefined ? test.skip : test)(
+  'while one node of a cluster is away nobody is refused for it, and limits are shared again when it is back',
+  async () => {
+    const prefix = `test-${randomBytes(6).toString('hex')}`;
+    const keys = Array.from({ length: 30 }, (_unused, n) => `k${n}`);
+    const limiter = new RedisRateLimiter({ redis: clustered as Cluster, shapes, clock, log, prefix });
+    const shared = async (): Promise<number> => {
+      const found = await cluster?.ask((node) => node.keys(`${prefix}:*`));
+      return found?.flat().length ?? 0;
+    };
+    const takeAll = async (): Promise<void> => {
+      for (const key of keys) expect((await limiter.take(key, 'api')).allowed).toBe(true);
+    };
+    await takeAll();
+    // Keys of every node: those of the three together.
+    expect(await shared()).toBe(keys.length);
+    await cluster?.kill(1);
+    const startedMs = performance.now();
+    for (let round = 0; round < 3; round += 1) {
+      clock.advance(2_000);
+      await takeAll();
+    }
+    // Each round waits for the broken Redis once.
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+    await cluster?.restart(1, 'lost');
+    await eventually(async () => {
+      clock.advance(2_000);
+      await takeAll();
+      expect(await shared()).toBe(keys.length);
+    });
+  },
+  30_000,
+);
 
 test('a Redis that accepts and never answers costs a quarter of a second once, not every request', async () => {
   const sockets: Socket[] = [];

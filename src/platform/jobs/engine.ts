@@ -6,8 +6,9 @@ import type { EventEmitter } from 'node:events';
 import { createPostgresBackend, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { ConnectionOptions, Job, QueueOptions, WorkerOptions } from 'bullmq';
 import type pg from 'pg';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { createRedis } from '../redis.js';
+import { parseClusterUrl } from '../redis-url.js';
 import type { Logger } from '../log.js';
 import {
   createEnginePool,
@@ -94,7 +95,7 @@ interface Backend {
   readonly queueOptions: QueueOptions;
   readonly workerOptions: Omit<WorkerOptions, 'concurrency'>;
   readonly pool: pg.Pool | undefined;
-  readonly redis: Redis | undefined;
+  readonly redis: Redis | Cluster | undefined;
   disconnect(): Promise<void>;
 }
 
@@ -123,7 +124,11 @@ async function onPostgres({ connection, queues, log }: EngineConfig): Promise<Ba
 
 async function onRedis({ connection, log, prefix = 'tracewell' }: EngineConfig): Promise<Backend> {
   const redis = createRedis({ url: connection.url, name: 'jobs', use: 'jobs', log });
-  const options = { connection: redis as unknown as ConnectionOptions, prefix };
+  const options = {
+    connection: redis as unknown as ConnectionOptions,
+    // BullMQ's scripts touch several keys; the braces keep all of them at one node.
+    prefix: parseClusterUrl(connection.url) === undefined ? prefix : `{${prefix}}`,
+  };
   try {
     await guardRedis(redis, {
       allowVolatile: connection.kind === 'redis' && connection.allowVolatile === true,

@@ -47,8 +47,7 @@ export function parseClusterUrl(url: string): ClusterAddress | undefined {
 function credentials(text: string): Pick<ClusterAddress, 'username' | 'password'> {
   if (text === '') return { username: undefined, password: undefined };
   const [, username = '', password = ''] = /^([^:]*):(.*)$/s.exec(text) ?? [];
-  if (password === '')
-    throw new ClusterUrlError('must have a password behind the user, as in user:password@');
+  if (password === '') throw new ClusterUrlError('must name the user with a password, as in user:password@');
   try {
     // Several whole URLs in a row look like this too.
     if (/[@/?#,]/.test(text)) throw new URIError();

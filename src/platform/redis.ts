@@ -2,6 +2,7 @@
  * Redis connections, to one server or to a cluster. Each kind of use has one of its own: a subscribed or blocked connection
  * can do nothing else.
  */
+import { randomInt } from 'node:crypto';
 import { Cluster, Redis } from 'ioredis';
 import type { RedisOptions } from 'ioredis';
 import type { Logger } from './log.js';
@@ -86,7 +87,7 @@ export function createRedisNode(options: RedisNodeOptions): Redis {
   const settings = { ...USES[options.use], ...shared(options.name) };
   const address = parseClusterUrl(options.url);
   if (address === undefined) return watched(new Redis(options.url, settings), options);
-  let turn = Math.floor(Math.random() * address.nodes.length);
+  let turn = randomInt(address.nodes.length);
   const redis: Redis = new Redis({
     ...settings,
     ...access(address),

@@ -9,6 +9,8 @@ import { createKit, defineUnitJob, engineNames, handle, recordResult, redisUrl }
 import type { Kit } from './harness.js';
 
 const contract = defineUnitJob();
+/** What a cluster does when something dies is in cluster.test.ts. */
+const unclustered = engineNames.filter((name) => name !== 'redis cluster');
 const children = new Set<ChildProcess>();
 
 /** A worker process of its own; `keep` starts another when it dies, as a supervisor does. */
@@ -47,8 +49,7 @@ const starts = async (kit: Kit, unit: string): Promise<number> => {
 
 const PATIENT = { timeoutMs: 40_000, everyMs: 50 };
 
-// A cluster's deaths are in cluster.test.ts.
-describe.each(engineNames.filter((name) => name !== 'redis cluster'))('workers that die, on %s', (name) => {
+describe.each(unclustered)('workers that die, on %s', (name) => {
   let kit: Kit;
   beforeAll(async () => {
     kit = await createKit(name);
@@ -177,7 +178,7 @@ describe('a Redis that forgets', () => {
   );
 });
 
-describe.each(engineNames.filter((name) => name !== 'postgres'))('the outbox on %s', (name) => {
+describe.each(unclustered.filter((name) => name !== 'postgres'))('the outbox on %s', (name) => {
   test('a dispatcher that dies between add and delete delivers once', async () => {
     const kit = await createKit(name);
     try {

@@ -34,7 +34,7 @@ describe('REDIS_URL is refused, without a word of what it says', () => {
     ['redis+cluster://a,redis://:hush@b', 'must have user and password percent-encoded'],
     ['redis+cluster://:hush@a:7000/1', 'must end with the nodes; a cluster has no numbered databases'],
     ['redis+cluster://:hush@a:7000?tls=true', 'must end with the nodes; a cluster has no numbered databases'],
-    ['redis+cluster://hush@a:7000', 'must have a password behind the user, as in user:password@'],
+    ['redis+cluster://hush@a:7000', 'must name the user with a password, as in user:password@'],
     ['redis+cluster://:hush%@a:7000', 'must have user and password percent-encoded'],
     ...['http://hush', 'redis://a:1,hush:2', 'redis://a,hush', 'redis-cluster://hush'].map((url) => [
       url,

@@ -89,7 +89,7 @@ export async function startRedisCluster(flags: readonly string[] = []): Promise<
   const complete = (): Promise<void> =>
     eventually(
       async () => {
-        const states = await ask(async (redis) => String(await redis.cluster('INFO')));
+        const states = await ask((redis) => redis.cluster('INFO'));
         for (const state of states) {
           if (!/cluster_state:ok[\s\S]*cluster_known_nodes:3/.test(state)) throw new Error(state);
         }

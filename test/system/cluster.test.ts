@@ -13,7 +13,7 @@ afterEach(async () => {
 }, 60_000);
 
 (hasRedisServer ? test : test.skip)(
-  'a gateway and a worker come up on a cluster, work, and stop with a node of it away',
+  'gateways and workers come up on a cluster, work, and start and stop with a node of it away',
   async () => {
     const cluster = await startRedisCluster();
     closers.push(() => cluster.stop());
@@ -38,6 +38,7 @@ afterEach(async () => {
 
     await cluster.kill(await cluster.nodeOf('{tracewell}'));
     await createProject(gateway.url, 'without a node');
+    for (const late of await Promise.all([startGateway(options), startWorker(options)])) await late.stop();
   },
   90_000,
 );

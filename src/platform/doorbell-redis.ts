@@ -125,6 +125,9 @@ export class RedisDoorbell implements Doorbell {
 async function disconnect(redis: Redis): Promise<void> {
   if (redis.status === 'end') return;
   const ended = new Promise<void>((resolve) => redis.once('end', () => resolve()));
+  // Between two attempts there is no socket, and nothing says that it has ended.
+  const hasSocket = redis.status !== 'reconnecting';
   redis.disconnect();
+  if (!hasSocket) return;
   await ended;
 }

@@ -156,6 +156,13 @@ describe.each(Object.entries(engines))('the %s doorbell', (_name, engine) => {
     await connected();
   });
 
+  test('closes while the server is away', async () => {
+    await connected();
+    proxy.refuse(true);
+    await eventually(() => expect(proxy.connections).toBe(0));
+    await there.close();
+  }, 10_000);
+
   test('closing twice is one closing, and nothing is rung or heard after it', async () => {
     await connected();
     const rings: string[] = [];

@@ -183,6 +183,9 @@ const REDUNDANT: Readonly<Record<string, string>> = {
     'removes chunks of files the first part removed from the workspace',
   'evaluators.find_versions_at v.workspace_id 1': 'said twice',
   'evaluators.find_versions_at v.workspace_id 2': 'said twice',
+  'runs.days_of_traces workspace_id 2': 'picks days that the outer condition finds in the workspace',
+  'traces.tree workspace_id 3':
+    'says in which days to look for runs of the workspace, of which there may be none',
   'runs.delete_of_project workspace_id 2': 'picks what the outer one lets through; it is there for the index',
   'experiments.rows u.workspace_id 1': 'joins units to runs of the workspace by the ids of both',
   'experiments.count_rows u.workspace_id 1': 'as experiments.rows',

@@ -345,13 +345,16 @@ function telemetryOf(s: Settings): ExportSettings | undefined {
   };
 }
 
+/** The exit code where settings cannot work, so that nobody starts the process again as it is. */
+export const CONFIGURATION_ERROR = 78;
+
 function orExit<T>(load: () => T): T {
   try {
     return load();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
-    process.exit(78);
+    process.exit(CONFIGURATION_ERROR);
   }
 }
 

@@ -8,7 +8,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { prepareInstallation } from './installation.js';
-import { loadConfigOrExit } from './config.js';
+import { CONFIGURATION_ERROR, loadConfigOrExit } from './config.js';
 import { KeptProcess } from './platform/child-process.js';
 import { startEmbeddedPostgres } from './platform/embedded-postgres.js';
 import { Lifecycle } from './platform/lifecycle.js';
@@ -16,7 +16,6 @@ import { createLogger } from './platform/log.js';
 import { portProblem } from './platform/port-check.js';
 import { claimFolder } from './platform/sole-owner.js';
 
-const CONFIGURATION_ERROR = 78;
 const READY_TIMEOUT_MS = 60_000;
 /** How long the gateway and workers of a supervisor that was killed may take to notice and leave their ports. */
 const ORPHANS_LEAVE_MS = 15_000;

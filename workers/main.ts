@@ -1,9 +1,10 @@
 /** Entry point of a worker process. */
 import 'reflect-metadata';
 import { createApp } from '../src/app.js';
-import { loadProcessConfigOrExit } from '../src/config.js';
+import { CONFIGURATION_ERROR, loadProcessConfigOrExit } from '../src/config.js';
 import { prepareInstallation } from '../src/installation.js';
 import { systemIds } from '../src/platform/ids.js';
+import { UnsafeRedis } from '../src/platform/jobs/redis-guard.js';
 import { Lifecycle } from '../src/platform/lifecycle.js';
 import { createLogger } from '../src/platform/log.js';
 import { startTelemetry } from '../src/platform/telemetry-export.js';
@@ -36,5 +37,6 @@ try {
   log.info({ port }, 'working');
 } catch (error) {
   log.fatal({ err: error }, 'could not start');
-  await lifecycle.exit(1);
+  // Tried again, it would be refused again.
+  await lifecycle.exit(error instanceof UnsafeRedis ? CONFIGURATION_ERROR : 1);
 }

@@ -8,6 +8,7 @@ import { freePort } from '../../src/platform/port-check.js';
 import { createTestDatabase } from '../support/database.js';
 import type { TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { hasRedisServer } from '../support/redis-cluster.js';
 import { implementations } from '../../workers/registry.js';
 
 const redisUrl = process.env['TEST_REDIS_URL'];
@@ -84,4 +85,33 @@ describe.each(redisUrl === undefined ? ['postgres'] : ['postgres', 'redis'])(
       expect((await pool.query('select 1 from job_workers')).rows).toEqual([]);
     }, 90_000);
   },
+);
+
+const withRedisServer = hasRedisServer ? test : test.skip;
+if (!hasRedisServer) console.log('A worker at a volatile Redis: SKIPPED, no redis-server on PATH.');
+
+withRedisServer(
+  'a worker process ends with 78 at a Redis that may lose jobs',
+  async () => {
+    database = await createTestDatabase();
+    const port = String(await freePort());
+    const server = spawn('redis-server', ['--port', port, '--bind', '127.0.0.1', '--save', ''], {
+      stdio: 'ignore',
+    });
+    try {
+      const redis = new Redis({ port: Number(port), host: '127.0.0.1' });
+      redis.on('error', () => undefined);
+      await eventually(async () => expect(await redis.ping()).toBe('PONG'), PATIENT);
+      redis.disconnect();
+      const process = start({
+        DATABASE_URL: database.url,
+        WORKER_PORT: String(await freePort()),
+        REDIS_URL: `redis://127.0.0.1:${port}`,
+      });
+      expect(await once(process, 'exit')).toEqual([78, null]);
+    } finally {
+      server.kill();
+    }
+  },
+  60_000,
 );

@@ -55,7 +55,7 @@ test('the GraphQL documents that are shown fit the schema, and their lists say h
     ),
     ...[...text.matchAll(/from (\{ projects.*\})$/gm)].map(([, shown]) => shown!),
   ];
-  expect(documents.length).toBe(8);
+  expect(documents.length).toBe(9);
   for (const shown of documents) {
     const document = parse(shown);
     expect(validate(schema, document)).toEqual([]);

@@ -2,7 +2,7 @@
 import type { GraphQLResolveInfo } from 'graphql';
 import { Arg, Args, Ctx, FieldResolver, ID, Info, Int, Query, Resolver, Root } from 'type-graphql';
 import { ListSize, RequiresAccess } from '../graphql/access.js';
-import { PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
+import { assertFirst, PageArgs, pageComplexity, pageFromRows, toCount } from '../graphql/connection.js';
 import type { Page } from '../graphql/connection.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext, LoaderFactory } from '../graphql/context.js';
@@ -10,7 +10,6 @@ import type { Cursors } from '../graphql/cursor.js';
 import { parseId } from '../graphql/global-id.js';
 import { JsonScalar } from '../graphql/scalars.js';
 import type { JsonValue } from '../ingest/run-event.js';
-import { AppError } from '../platform/errors.js';
 import { CONNECTION_ROWS } from '../runs/run-selection.js';
 import { RunObject } from '../runs/run.types.js';
 import type { AttachmentLinks, GraphqlRun } from '../runs/run.types.js';
@@ -44,13 +43,6 @@ export interface ExamplePlacesDeps {
   readonly cursors: Cursors;
   readonly links: AttachmentLinks;
   readonly loaders: LoaderFactory<DatasetLoaders>;
-}
-
-/** @throws AppError BAD_USER_INPUT */
-function assertFirst(first: number, max: number): void {
-  if (first < 1 || first > max) {
-    throw new AppError('BAD_USER_INPUT', `"first" must be between 1 and ${max}.`, { path: ['first'] });
-  }
 }
 
 @Resolver(() => DatasetObject)

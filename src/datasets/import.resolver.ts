@@ -1,12 +1,12 @@
 /** Files in and out: importing small ones as text, what imports did and would not take, where exports are. */
 import { Arg, Ctx, FieldResolver, Int, Mutation, Query, Resolver, Root } from 'type-graphql';
 import { ListSize, RequiresAccess } from '../graphql/access.js';
+import { assertFirst } from '../graphql/connection.js';
 import { requirePrincipal } from '../graphql/context.js';
 import type { GraphqlContext } from '../graphql/context.js';
 import { parseId } from '../graphql/global-id.js';
 import { UuidScalar } from '../graphql/scalars.js';
 import { toUserErrors } from '../graphql/user-error.js';
-import { AppError } from '../platform/errors.js';
 import { mayReadContent } from '../tenancy/principal.js';
 import { AsOfInput, DATASET_NODE, toAsOf } from './dataset.inputs.js';
 import type { Dataset } from './dataset.js';
@@ -31,13 +31,6 @@ export interface DatasetFilesDeps {
   readonly imports: ImportService;
   /** What links start with; undefined where it is not configured. */
   readonly publicUrl: string | undefined;
-}
-
-/** @throws AppError BAD_USER_INPUT */
-function assertFirst(first: number, max: number): void {
-  if (first < 1 || first > max) {
-    throw new AppError('BAD_USER_INPUT', `"first" must be between 1 and ${max}.`, { path: ['first'] });
-  }
 }
 
 @Resolver(() => DatasetObject)

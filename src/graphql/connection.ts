@@ -62,6 +62,16 @@ export class Count {
   precision!: keyof typeof CountPrecision;
 }
 
+/**
+ * Checks the length of a list that has no cursors.
+ * @throws AppError BAD_USER_INPUT
+ */
+export function assertFirst(first: number, max: number): void {
+  if (first < 1 || first > max) {
+    throw new AppError('BAD_USER_INPUT', `"first" must be between 1 and ${max}.`, { path: ['first'] });
+  }
+}
+
 /** A count from a statement that looks at up to `limit + 1` rows. */
 export function toCount(found: number, limit: number): Count {
   return found > limit ? { value: limit, precision: 'AT_LEAST' } : { value: found, precision: 'EXACT' };

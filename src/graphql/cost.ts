@@ -15,7 +15,6 @@ import {
 import type {
   DocumentNode,
   FieldNode,
-  FragmentDefinitionNode,
   GraphQLCompositeType,
   GraphQLField,
   GraphQLOutputType,
@@ -26,6 +25,8 @@ import type {
 } from 'graphql';
 import type { ListArguments } from './access.js';
 import { MAX_PAGE } from './cursor.js';
+import { fragmentsOf } from './fragments.js';
+import type { Fragments } from './fragments.js';
 import { RawRows } from './row-text.js';
 
 /** A list nobody declared a size for. Long ones declare it with ListSize or are connections. */
@@ -70,13 +71,13 @@ class Pricing {
   dependsOnVariables = false;
   readonly #schema: GraphQLSchema;
   readonly #variables: ListArguments;
-  readonly #fragments: ReadonlyMap<string, FragmentDefinitionNode>;
+  readonly #fragments: Fragments;
   readonly #defaults = new Map<string, unknown>();
   readonly #memo = new Map<string, Sum>();
 
   constructor(
     schema: GraphQLSchema,
-    fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+    fragments: Fragments,
     operation: OperationDefinitionNode,
     variables: ListArguments,
   ) {
@@ -239,7 +240,7 @@ type Plan = readonly PricedField[];
 /** The fields of a selection set that can cost something, fragments written out. */
 function planFor(
   schema: GraphQLSchema,
-  fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+  fragments: Fragments,
   set: SelectionSetNode,
   parent: GraphQLCompositeType,
 ): PricedField[] {
@@ -295,14 +296,6 @@ function ownCost(
 
 function fieldOf(parent: GraphQLCompositeType, node: FieldNode): GraphQLField<unknown, unknown> | undefined {
   return 'getFields' in parent ? parent.getFields()[node.name.value] : undefined;
-}
-
-function fragmentsOf(document: DocumentNode): Map<string, FragmentDefinitionNode> {
-  const fragments = new Map<string, FragmentDefinitionNode>();
-  for (const node of document.definitions) {
-    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
-  }
-  return fragments;
 }
 
 function lazily<T>(make: () => T): () => T {

@@ -24,7 +24,6 @@ import {
 import type {
   DocumentNode,
   FieldNode,
-  FragmentDefinitionNode,
   GraphQLField,
   GraphQLLeafType,
   GraphQLObjectType,
@@ -34,6 +33,8 @@ import type {
   SelectionNode,
   SelectionSetNode,
 } from 'graphql';
+import { fragmentsOf } from './fragments.js';
+import type { Fragments } from './fragments.js';
 import { bareId, toGlobalId } from './global-id.js';
 import { RawJson } from './raw-json.js';
 import { BigIntScalar, DateTimeScalar, DecimalScalar, JsonScalar, UuidScalar } from './scalars.js';
@@ -120,16 +121,6 @@ export function withTextRows(document: DocumentNode, schema: GraphQLSchema): Doc
     }),
   );
   return refusals.length === 0 ? rewritten : document;
-}
-
-type Fragments = ReadonlyMap<string, FragmentDefinitionNode>;
-
-function fragmentsOf(document: DocumentNode): Fragments {
-  const found = new Map<string, FragmentDefinitionNode>();
-  for (const node of document.definitions) {
-    if (node.kind === Kind.FRAGMENT_DEFINITION) found.set(node.name.value, node);
-  }
-  return found;
 }
 
 const hasDirectives = (node: SelectionNode): boolean => (node.directives ?? []).length > 0;

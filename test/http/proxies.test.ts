@@ -2,24 +2,12 @@
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { once } from 'node:events';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
 import { loadConfig } from '../../src/config.js';
 import { clientAddress, trustOf } from '../../src/platform/network.js';
 import { eventually } from '../support/eventually.js';
-import { startHarness } from '../support/harness.js';
-import type { Harness } from '../support/harness.js';
-
-const closers: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-}, 40_000);
-
-async function started(env: Record<string, string>): Promise<Harness> {
-  const harness = await startHarness({ env });
-  closers.push(() => harness.close());
-  return harness;
-}
+import { closers, started } from '../support/started.js';
 
 /** The code a socket is closed with; 0 where its key is accepted. */
 async function socketOf(url: string, key: string, headers: Record<string, string>): Promise<number> {

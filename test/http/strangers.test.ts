@@ -1,22 +1,10 @@
 /** Limits for callers without a key, and for runs that come as mutations. */
-import { afterEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { request } from 'node:http';
 import { once } from 'node:events';
 import { v7 } from 'uuid';
 import { eventually } from '../support/eventually.js';
-import { startHarness } from '../support/harness.js';
-import type { Harness } from '../support/harness.js';
-
-const closers: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-}, 40_000);
-
-async function started(env: Record<string, string>): Promise<Harness> {
-  const harness = await startHarness({ env });
-  closers.push(() => harness.close());
-  return harness;
-}
+import { closers, started } from '../support/started.js';
 
 const LIMIT = 5;
 

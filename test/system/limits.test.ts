@@ -1,5 +1,5 @@
 /** Limits and signs of life of a gateway as a client, a balancer and an operator meet them. */
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { spawn } from 'node:child_process';
@@ -10,21 +10,9 @@ import type { Socket } from 'node:net';
 import { v7 } from 'uuid';
 import { createTestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
-import { startHarness } from '../support/harness.js';
-import type { Harness } from '../support/harness.js';
+import { closers, started } from '../support/started.js';
 import { freePort } from '../../src/platform/port-check.js';
 import { API_KEY, installOn, startGateway, untilReady } from '../support/processes.js';
-
-const closers: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-}, 40_000);
-
-async function started(env: Record<string, string>): Promise<Harness> {
-  const harness = await startHarness({ env });
-  closers.push(() => harness.close());
-  return harness;
-}
 
 const newRun = (): object => {
   const id = v7();
